@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use moorfast_engine::manifest::Inventory;
-use moorfast_engine::model::{Address, Decoded, Node as InventoryNode, Sources, Transport};
-use moorfast_engine::state::Record;
+use moorfast_engine::model::{Address, Decoded, Node as InventoryNode, Recorded, Sources, Transport};
 use moorfast_ssh::Settings;
 
 use crate::error::Error;
@@ -159,7 +158,7 @@ async fn show(invocation: &Invocation, node: &InventoryNode) -> Result<(), Error
         let here: Vec<_> = state.records.values().filter(|r| r.target == node.name.0).collect();
         rows.push(("resources", here.len().to_string()));
         let of_machine = records.iter().filter(|(address, _)| address.key.as_deref() == Some(node.name.0.as_str()));
-        let uid = |(address, record): &(Address, &Record)| {
+        let uid = |(address, record): &(Address, Recorded)| {
             Some(("uid", format!("{} ({address})", record.attributes.get("uid")?.as_str()?)))
         };
         rows.extend(of_machine.filter_map(uid));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use moorfast_engine::model::{Address, Decoded, Pattern, nearest};
+use moorfast_engine::model::{Address, Decoded, Pattern, Recorded, nearest};
 use moorfast_engine::state::{Record, Run, RunEnd, RunResult, Snapshot, StateError, Store};
 
 use crate::error::Error;
@@ -134,7 +134,7 @@ async fn list(invocation: &Invocation, patterns: &[Pattern]) -> Result<(), Error
 }
 
 /// The records that `pattern` names: the one with exactly this address, or all instances of the resource.
-fn named<'s>(snapshot: &'s Snapshot, pattern: &Pattern) -> Result<Vec<(Address, &'s Record)>, Error> {
+fn named(snapshot: &Snapshot, pattern: &Pattern) -> Result<Vec<(Address, Recorded)>, Error> {
     let decoded = Decoded::of(snapshot).records;
     let named = |pattern: &Pattern| decoded.iter().filter(|(address, _)| address.matches(pattern)).cloned().collect();
     if let Some(exact) = decoded.iter().find(|(address, _)| Pattern::Resource(address.clone()) == *pattern) {
@@ -155,7 +155,7 @@ fn named<'s>(snapshot: &'s Snapshot, pattern: &Pattern) -> Result<Vec<(Address, 
 }
 
 /// Returns the first addresses of some records, and how many more there are.
-fn first_of(records: &[(Address, &Record)]) -> String {
+fn first_of(records: &[(Address, Recorded)]) -> String {
     const FEW: usize = 8;
     let shown: Vec<_> = records.iter().take(FEW).map(|(address, _)| format!("`{address}`")).collect();
     let more = records.len().saturating_sub(FEW);
@@ -165,7 +165,8 @@ fn first_of(records: &[(Address, &Record)]) -> String {
 
 async fn show(invocation: &Invocation, address: &Pattern, json: bool) -> Result<(), Error> {
     let (_, snapshot) = existing(invocation).await?;
-    let records: Vec<&Record> = named(&snapshot, address)?.into_iter().map(|(_, record)| record).collect();
+    let named = named(&snapshot, address)?;
+    let records: Vec<&Record> = named.iter().map(|(_, record)| &**record).collect();
     if json {
         let text = match records.as_slice() {
             [only] if only.address == address.to_string() => serde_json::to_string_pretty(only),
@@ -181,7 +182,7 @@ async fn remove(invocation: &Invocation, patterns: &[Pattern], timeout: Duration
     let (_, snapshot) = existing(invocation).await?;
     let mut addresses = BTreeSet::new();
     for pattern in patterns {
-        addresses.extend(named(&snapshot, pattern)?.into_iter().map(|(_, record)| &record.address));
+        addresses.extend(named(&snapshot, pattern)?.into_iter().map(|(_, record)| record.address.clone()));
     }
     let store = invocation.store().await?;
     let lock = invocation.lock(&store, "state rm", timeout).await?;

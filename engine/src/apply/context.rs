@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use moorfast_state::{Intent, Record, SealKey};
+use moorfast_state::{Intent, SealKey};
 
 use crate::configuration::expand::Expanded;
 use crate::configuration::owners::Owners;
 use crate::configuration::scope::Values;
 use crate::configuration::static_values::StaticValues;
-use crate::model::{Address, NodeName};
+use crate::model::{Address, NodeName, Recorded};
 use crate::plan::{Change, Item, Machines, Plan};
 use crate::provider::{Action, ProviderError, ResourceType, Target};
 use crate::session::Session;
@@ -21,7 +21,7 @@ pub(crate) struct ApplyContext {
     pub expanded: Arc<Expanded>,
     pub session: Session,
     /// The records before the apply, also those of instances that are not selected.
-    pub records: BTreeMap<Address, Arc<Record>>,
+    pub records: BTreeMap<Address, Recorded>,
     pub items: HashMap<Address, Item>,
     pub values: Values,
     /// What was known when the world was read.

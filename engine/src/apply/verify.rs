@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::context::ApplyContext;
 use crate::configuration::expand::Instance;
-use crate::model::{Address, Attributes, Mark, seal_attributes};
+use crate::model::{Address, Attributes, Mark, Recorded, seal_attributes};
 use crate::plan::{Batches, Change, Difference, differences, observed_digest, path_text, read, value_at};
 use crate::provider::ReadRequest;
 use crate::session::Events;
@@ -33,7 +33,7 @@ pub(super) async fn changed_since_review(context: &ApplyContext, events: &Events
 
 fn request(context: &ApplyContext, change: &Change) -> Option<ReadRequest> {
     let item = context.items.get(&change.address);
-    let recorded = item.and_then(|i| i.recorded.clone());
+    let recorded = item.and_then(|i| i.recorded.as_ref()).map(Recorded::shared);
     let former = item.is_some_and(|i| i.former.is_some());
     let instance = context.expanded.instance(&change.address).filter(|_| change.after.is_some() && !former);
     Some(ReadRequest {

@@ -1,6 +1,8 @@
 //! The decoded state. The crate of the state stores addresses as text and machines as JSON; nothing else in the engine parses recorded addresses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
+use std::sync::Arc;
 
 use moorfast_state::{Intent, Record, Snapshot};
 
@@ -11,7 +13,7 @@ use super::{Machine, NodeName};
 #[derive(Debug, Default)]
 pub struct Decoded<'s> {
     /// The records.
-    pub records: Vec<(Address, &'s Record)>,
+    pub records: Vec<(Address, Recorded)>,
     /// The operations without a recorded outcome.
     pub intents: Vec<(Address, &'s Intent)>,
     /// The texts in place of an address that are not valid. The records with them cannot be used.
@@ -26,7 +28,7 @@ impl<'s> Decoded<'s> {
         let mut decoded = Self::default();
         for record in state.records.values() {
             match record.address.parse() {
-                Ok(address) => decoded.records.push((address, record)),
+                Ok(address) => decoded.records.push((address, Recorded::from(record.clone()))),
                 Err(_) => decoded.invalid_records.push(&record.address),
             }
         }
@@ -46,7 +48,64 @@ impl<'s> Decoded<'s> {
     }
 }
 
-/// Returns the addresses of the recorded dependencies. A text that is not an address is no dependency.
-pub(crate) fn dependencies(record: &Record) -> impl Iterator<Item = Address> {
-    record.dependencies.iter().filter_map(|dependency| dependency.parse().ok())
+/// A record with its addresses. Clones share the data.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    record: Arc<Record>,
+    dependencies: Arc<[Address]>,
+    pending: Arc<[Recorded]>,
+}
+
+impl Recorded {
+    /// Returns the addresses of the dependencies.
+    pub fn dependencies(&self) -> &[Address] {
+        &self.dependencies
+    }
+
+    /// Returns the unfinished replacements: [`Record::pending`], decoded.
+    pub fn pending(&self) -> &[Recorded] {
+        &self.pending
+    }
+
+    /// Returns the record as providers get it.
+    pub fn shared(&self) -> Arc<Record> {
+        self.record.clone()
+    }
+
+    /// Sets whether an operation failed halfway.
+    pub(crate) fn set_incomplete(&mut self, incomplete: bool) {
+        if self.incomplete != incomplete {
+            Arc::make_mut(&mut self.record).incomplete = incomplete;
+        }
+    }
+
+    fn rename(&mut self, moved: &HashMap<Address, Address>, texts: &HashMap<String, String>) {
+        Arc::make_mut(&mut self.record).rename(&|address| texts.get(address).cloned());
+        let renamed = |address: &Address| moved.get(address).unwrap_or(address).clone();
+        self.dependencies = self.dependencies.iter().map(renamed).collect();
+        Arc::make_mut(&mut self.pending).iter_mut().for_each(|pending| pending.rename(moved, texts));
+    }
+}
+
+/// Replaces addresses in records. `moved` has the new address of each old one.
+pub(crate) fn rename<'r>(records: impl Iterator<Item = &'r mut Recorded>, moved: &HashMap<Address, Address>) {
+    let texts = moved.iter().map(|(old, new)| (old.to_string(), new.to_string())).collect();
+    records.for_each(|record| record.rename(moved, &texts));
+}
+
+impl From<Record> for Recorded {
+    fn from(record: Record) -> Self {
+        // A text that is not an address is of no instance, so it orders nothing.
+        let dependencies = record.dependencies.iter().filter_map(|dependency| dependency.parse().ok()).collect();
+        let pending = record.pending.iter().cloned().map(Recorded::from).collect();
+        Self { record: Arc::new(record), dependencies, pending }
+    }
+}
+
+impl Deref for Recorded {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.record
+    }
 }

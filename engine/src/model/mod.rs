@@ -20,7 +20,7 @@ pub(crate) mod yaml;
 pub use address::{Address, InvalidAddress, Mode, Pattern, ResourceAddress, named};
 pub use attribute_path::{AttributePath, PathStep};
 pub use check_result::{CheckResult, CheckStatus};
-pub use decoded::Decoded;
+pub use decoded::{Decoded, Recorded};
 pub use diagnostic::{Diagnostic, Severity, SourceFile, Sources, Span, nearest, suggest};
 pub use machine::{Identified, Machine, NodeChange, NodeChangeKind, Replacement};
 pub use module_path::{ModulePath, ModuleStep, is_identifier};

@@ -1,7 +1,5 @@
 //! Candidates: instances whose objects are read, with the requests that ask their providers for proposals.
 
-use std::sync::Arc;
-
 use moorfast_state::Record;
 
 use super::batches::Batches;
@@ -14,13 +12,13 @@ use super::readings::{ReadingKey, Readings};
 use super::superseded::{SupersededObject, superseded};
 use super::triggers::{Trigger, triggers};
 use crate::configuration::expand::Instance;
-use crate::model::{Address, Attributes, Value};
+use crate::model::{Address, Attributes, Recorded, Value};
 use crate::provider::{Class, Dependency, Observed, PlanRequest, ProviderError};
 
 /// An instance for which its provider makes a proposal. The request to the provider has its attributes and its record.
 pub(super) struct Candidate<'a> {
     pub instance: &'a Instance,
-    pub recorded: Option<Arc<Record>>,
+    pub recorded: Option<Recorded>,
     /// The object with the recorded identity, if the manifest now declares another identity.
     pub former: Option<Observed>,
     pub superseded: Vec<SupersededObject>,
@@ -124,7 +122,7 @@ fn candidate<'a>(
         address: address.clone(),
         resource_type: instance.resource_type.clone(),
         desired: expanded.ignoring(instance, desired, observed.as_ref()),
-        recorded: recorded.clone().filter(|_| continues || identity.is_none()),
+        recorded: recorded.as_ref().filter(|_| continues || identity.is_none()).map(Recorded::shared),
         observed,
         foreign,
         ignored: ignored.unwrap_or_default(),

@@ -6,8 +6,7 @@ use super::inputs::Inputs;
 use super::model::Change;
 use super::prior::Prior;
 use crate::configuration::expand::Instance;
-use crate::model::decoded::dependencies;
-use crate::model::{Address, NodeName};
+use crate::model::{Address, NodeName, Recorded};
 use crate::provider::Action;
 
 /// The instance that a change is about, as the manifest or its record names it.
@@ -39,12 +38,12 @@ impl Change {
         inputs: &Inputs,
         prior: &Prior,
         address: &Address,
-        record: &Record,
+        record: &Recorded,
         action: Action,
     ) -> Self {
-        let Record { resource_type, provider, target, .. } = record;
+        let Record { resource_type, provider, target, .. } = &**record;
         let node = inputs.expanded.bound_node(address, provider, target).map(|node| node.name.clone());
-        let dependencies = dependencies(record).collect();
+        let dependencies = record.dependencies().to_vec();
         let subject = Subject { address, resource_type, provider, target, node, dependencies };
         Self { identity: Some(record.identity.clone()), ..Self::of(subject, prior, action) }
     }

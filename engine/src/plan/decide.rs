@@ -200,9 +200,8 @@ pub(super) fn prevented(address: &Address, objects: &[&str], span: Option<Span>)
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+    use crate::model::Recorded;
     use crate::plan::model::Reason;
     use crate::plan::samples::{Configuration, file, prior, recorded_file};
 
@@ -222,12 +221,12 @@ mod tests {
             Some(observed) => observed.attributes.clone().into_iter().chain(desired.clone()).collect(),
             None => with_unknown(instance, desired.clone()),
         };
-        let recorded = recorded.map(Arc::new);
+        let recorded = recorded.map(Recorded::from);
         let request = PlanRequest {
             address: instance.address.clone(),
             resource_type: instance.resource_type.clone(),
             desired,
-            recorded: recorded.clone(),
+            recorded: recorded.as_ref().map(Recorded::shared),
             foreign: recorded.is_none() && observed.is_some(),
             observed,
             ignored: Vec::new(),

@@ -1,16 +1,15 @@
 //! The draft of a plan: the decisions so far.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
-use moorfast_state::{Digest, Record};
+use moorfast_state::Digest;
 
 use super::item::Item;
 use super::machines::Machines;
 use super::model::{Change, Drift};
 use crate::configuration::owners::Owners;
 use crate::configuration::scope::Values;
-use crate::model::{Address, Attributes};
+use crate::model::{Address, Attributes, Recorded};
 use crate::provider::{Action, ProviderError};
 
 /// The decision about one instance.
@@ -29,7 +28,7 @@ pub(super) struct Decision {
 pub(crate) struct Draft {
     pub changes: Vec<Change>,
     /// The prior records, also those that are not selected.
-    pub records: BTreeMap<Address, Arc<Record>>,
+    pub records: BTreeMap<Address, Recorded>,
     /// The place of each instance in `changes`.
     places: HashMap<Address, usize>,
     pub drift: Vec<Drift>,

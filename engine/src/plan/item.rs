@@ -1,17 +1,13 @@
 //! The data of an instance that the apply needs and the plan file must not contain.
 
-use std::sync::Arc;
-
-use moorfast_state::Record;
-
 use super::superseded::SupersededObject;
-use crate::model::Address;
+use crate::model::{Address, Recorded};
 use crate::provider::Observed;
 
 /// The data of one instance that the apply needs and the plan file must not contain.
 #[derive(Clone, Default)]
 pub(crate) struct Item {
-    pub recorded: Option<Arc<Record>>,
+    pub recorded: Option<Recorded>,
     pub observed: Option<Observed>,
     /// The object with the recorded identity, if the manifest now declares another identity.
     pub former: Option<Observed>,

@@ -1,11 +1,9 @@
 //! Recorded instances that are not in the manifest any more.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-
 use moorfast_state::Record;
 use petgraph::algo::toposort;
 use petgraph::graph::DiGraph;
+use std::collections::{BTreeMap, HashMap};
 
 use super::decide::prevented;
 use super::draft::{Decision, Draft};
@@ -20,8 +18,7 @@ use super::readings::{ReadingKey, Readings};
 use super::selected::Selected;
 use super::superseded::{self, superseded};
 use crate::configuration::expand::Expanded;
-use crate::model::decoded::dependencies;
-use crate::model::{Address, Diagnostic, NodeName};
+use crate::model::{Address, Diagnostic, NodeName, Recorded};
 use crate::provider::{Action, ProviderError};
 
 /// The decisions about the recorded instances that are removed.
@@ -76,7 +73,7 @@ fn removal(
     prior: &Prior,
     draft: &Draft,
     address: &Address,
-    record: &Arc<Record>,
+    record: &Recorded,
     readings: &mut Readings,
 ) -> Result<Removal, ProviderError> {
     let expanded = inputs.expanded;
@@ -165,12 +162,12 @@ fn is_prevented(expanded: &Expanded, address: &Address, record: &Record) -> bool
 }
 
 /// Returns the records, each after its recorded dependants.
-fn dependants_first<'a>(records: BTreeMap<&'a Address, &'a Arc<Record>>) -> Vec<(&'a Address, &'a Arc<Record>)> {
-    let mut graph = DiGraph::<(&Address, &Arc<Record>), ()>::new();
+fn dependants_first<'a>(records: BTreeMap<&'a Address, &'a Recorded>) -> Vec<(&'a Address, &'a Recorded)> {
+    let mut graph = DiGraph::<(&Address, &Recorded), ()>::new();
     let vertices: HashMap<_, _> =
         records.iter().map(|(address, record)| (*address, graph.add_node((*address, *record)))).collect();
     for (address, record) in &records {
-        for dependency in dependencies(record).filter_map(|dependency| vertices.get(&dependency).copied()) {
+        for dependency in record.dependencies().iter().filter_map(|dependency| vertices.get(dependency).copied()) {
             graph.add_edge(vertices[address], dependency, ());
         }
     }

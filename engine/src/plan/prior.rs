@@ -1,20 +1,20 @@
 //! The prior state: the records of the state under their addresses in the manifest.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use moorfast_state::Record;
 
 use super::inputs::Inputs;
 use crate::configuration::moves;
 use crate::manifest::Moved;
-use crate::model::{Address, Decoded, Machine, NodeName};
+use crate::model::{Address, Decoded, Machine, NodeName, Recorded, decoded};
 
 /// The state before the plan.
 #[derive(Default)]
 pub(super) struct Prior {
     /// The records by their address in the manifest, after `[[moved]]` and renames.
-    pub records: BTreeMap<Address, Arc<Record>>,
+    pub records: BTreeMap<Address, Recorded>,
     /// The recorded address of each record that has another address now.
     pub moved: HashMap<Address, Address>,
     /// The recorded machines of the nodes.
@@ -36,7 +36,8 @@ impl Prior {
         for (address, record) in &state.records {
             // An open intent means that the operation may be done in part.
             let incomplete = record.incomplete || !record.pending.is_empty() || unfinished.contains(address);
-            let record = Arc::new(Record { incomplete, ..(*record).clone() });
+            let mut record = record.clone();
+            record.set_incomplete(incomplete);
             let destination = moves::destination(moves, address);
             match destination.filter(|to| to != address && !recorded.contains(to)) {
                 Some(to) => {
@@ -51,7 +52,7 @@ impl Prior {
     }
 
     /// Keeps only some records.
-    pub fn retain(&mut self, is_kept: impl FnMut(&Address, &mut Arc<Record>) -> bool) {
+    pub fn retain(&mut self, is_kept: impl FnMut(&Address, &mut Recorded) -> bool) {
         self.objects.take();
         self.records.retain(is_kept);
     }
@@ -59,7 +60,7 @@ impl Prior {
     /// Whether the state has an object under any address, including objects that an incomplete operation started to create.
     pub fn has_object(&self, provider: &str, target: &str, identity: &str) -> bool {
         let objects = self.objects.get_or_init(|| {
-            let records = self.records.values().flat_map(|record| record.pending.iter().chain([record.as_ref()]));
+            let records = self.records.values().flat_map(|record| record.pending.iter().chain([&**record]));
             records.map(|r| [&r.provider, &r.target, &r.identity].map(Clone::clone)).collect()
         });
         objects.contains(&[provider, target, identity].map(str::to_owned))
@@ -99,12 +100,12 @@ impl Prior {
 }
 
 /// Replaces moved addresses in all records, so that dependencies and triggers are kept.
-fn rename(records: &mut BTreeMap<Address, Arc<Record>>, moved: &HashMap<Address, Address>) {
+fn rename(records: &mut BTreeMap<Address, Recorded>, moved: &HashMap<Address, Address>) {
     if moved.is_empty() {
         return;
     }
-    let names: HashMap<_, _> = moved.iter().map(|(to, from)| (from.to_string(), to.to_string())).collect();
-    records.values_mut().for_each(|record| Arc::make_mut(record).rename(&|address: &str| names.get(address).cloned()));
+    let moved = moved.iter().map(|(to, from)| (from.clone(), to.clone())).collect();
+    decoded::rename(records.values_mut(), &moved);
 }
 
 #[cfg(test)]
@@ -136,7 +137,8 @@ mod tests {
         let prior = Prior::of(&Decoded::of(&state), &[moved("t.old", "t.between"), moved("t.between", "t.new")]);
         assert_eq!(prior.records.keys().cloned().collect::<Vec<_>>(), ["t.new", "t.user"].map(address));
         assert_eq!(prior.records[&address("t.new")].address, "t.new");
-        assert_eq!(prior.records[&address("t.user")].dependencies, ["t.new"]);
+        assert_eq!(prior.records[&address("t.user")].dependencies(), ["t.new"].map(address));
+        assert_eq!(prior.records[&address("t.user")].shared().dependencies, ["t.new"]);
         assert_eq!(prior.moved, HashMap::from([(address("t.new"), address("t.old"))]));
     }
 

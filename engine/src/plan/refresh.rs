@@ -1,7 +1,5 @@
 //! A refresh: the recorded objects as they are now, without any changes.
 
-use std::sync::Arc;
-
 use moorfast_state::Record;
 
 use super::draft::Decision;
@@ -12,7 +10,7 @@ use super::model::{Change, Reason};
 use super::observed::sealed_digest;
 use super::prior::Prior;
 use super::readings::{ReadingKey, Readings};
-use crate::model::Address;
+use crate::model::{Address, Recorded};
 use crate::provider::{Action, Class, Observed, ProviderError};
 
 /// Compares the recorded with the observed attributes of one object, and plans no change of it.
@@ -23,7 +21,7 @@ pub(super) fn refresh(
     inputs: &Inputs,
     prior: &Prior,
     address: &Address,
-    record: &Arc<Record>,
+    record: &Recorded,
     readings: &mut Readings,
 ) -> Result<Decision, ProviderError> {
     // If the manifest now declares another object, drift is about the recorded one.

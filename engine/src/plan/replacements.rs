@@ -63,9 +63,8 @@ fn can_be_created_first(change: &Change, items: &HashMap<Address, Item>) -> bool
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+    use crate::model::Recorded;
     use crate::plan::samples::{address, change, record};
     use crate::provider::Observed;
 
@@ -73,7 +72,8 @@ mod tests {
     fn renamed(name: &str, dependencies: &[&str]) -> (Address, Item) {
         let mut record = record(name, dependencies);
         record.identity = format!("old {name}");
-        let item = Item { recorded: Some(Arc::new(record)), former: Some(Observed::default()), ..Item::default() };
+        let item =
+            Item { recorded: Some(Recorded::from(record)), former: Some(Observed::default()), ..Item::default() };
         (address(name), item)
     }
 
@@ -96,7 +96,7 @@ mod tests {
         let changes = vec![change("t.a", Action::Replace, &[]), first];
         // The dependency keeps its identity, so its old and its new object cannot exist at the same time.
         let same = Item {
-            recorded: Some(Arc::new(record("t.a", &[]))),
+            recorded: Some(Recorded::from(record("t.a", &[]))),
             observed: Some(Observed::default()),
             ..Item::default()
         };

@@ -1,7 +1,5 @@
 //! The requests to read objects, for the prior state and the manifest.
 
-use std::sync::Arc;
-
 use super::batches::Batches;
 use super::inputs::Inputs;
 use super::machines::Machines;
@@ -10,7 +8,7 @@ use super::prior::Prior;
 use super::readings::{ReadingKey, Readings};
 use super::selected::Selected;
 use crate::configuration::expand::Instance;
-use crate::model::{Attributes, Value};
+use crate::model::{Attributes, Recorded, Value};
 use crate::provider::{ReadRequest, Target};
 
 /// The requests to read, each with the key of its reading.
@@ -26,7 +24,7 @@ pub(super) fn known_objects(
     let mut requests = Batches::default();
     for (address, record) in prior.records.iter().filter(|(address, _)| selected.contains(address)) {
         let Some(target) = inputs.target_of(address, record).filter(&is_read) else { continue };
-        let Some(mut request) = inputs.expanded.read_request(address, record.clone()) else { continue };
+        let Some(mut request) = inputs.expanded.read_request(address, record.shared()) else { continue };
         let instance = inputs.expanded.instance(address).filter(|_| inputs.options.mode != PlanMode::Destroy);
         // If the identity changed, the old object is read by its record and the new one by the manifest.
         let key = if instance.is_some_and(|instance| inputs.is_same_object(instance, record)) {
@@ -39,8 +37,8 @@ pub(super) fn known_objects(
         if inputs.options.mode == PlanMode::RefreshOnly {
             continue;
         }
-        for pending in &record.pending {
-            let Some(request) = inputs.expanded.read_request(address, Arc::new(pending.clone())) else { continue };
+        for pending in record.pending() {
+            let Some(request) = inputs.expanded.read_request(address, pending.shared()) else { continue };
             let key = ReadingKey::Pending(address.clone(), pending.identity.clone());
             requests.add(&record.provider, &target, (key, request));
         }
@@ -76,7 +74,7 @@ pub(super) fn remaining_objects(
         }
         let recorded = prior.records.get(&instance.address);
         let recorded = recorded.filter(|record| instance.continues(record, attributes));
-        let request = instance.read_request(Some(attributes.clone()), recorded.cloned());
+        let request = instance.read_request(Some(attributes.clone()), recorded.map(Recorded::shared));
         requests.add(&instance.provider, &instance.target, (key, request));
     }
     requests

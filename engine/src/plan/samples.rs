@@ -15,7 +15,7 @@ use crate::configuration::expand::{Expanded, Instance};
 use crate::configuration::graph::Graph;
 use crate::configuration::static_values::StaticValues;
 use crate::manifest::tests::{load, render};
-use crate::model::{Address, Attribute, Attributes, Kind, Schema, Value};
+use crate::model::{Address, Attribute, Attributes, Kind, Recorded, Schema, Value};
 use crate::provider::catalog::Catalog;
 use crate::provider::{
     Action, Class, Connection, Context, Declaration, Observed, Provider, ProviderError, ResourceType, TargetKind,
@@ -60,7 +60,7 @@ impl Configuration {
 
 /// Returns the prior state with these records.
 pub(super) fn prior(records: impl IntoIterator<Item = Record>) -> Prior {
-    let records = records.into_iter().map(|record| (address(&record.address), Arc::new(record)));
+    let records = records.into_iter().map(|record| (address(&record.address), Recorded::from(record)));
     let mut prior = Prior::default();
     prior.records = records.collect();
     prior

@@ -1,17 +1,13 @@
 //! The part of the manifest and of the state that `--target` and `--exclude` select.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
-
-use moorfast_state::Record;
 
 use super::inputs::Inputs;
 use super::model::{PlanMode, PlanOptions};
 use super::prior::Prior;
 use crate::configuration::expand::{Expanded, Instance};
 use crate::configuration::graph::Graph;
-use crate::model::decoded::dependencies;
-use crate::model::{Address, Pattern};
+use crate::model::{Address, Pattern, Recorded};
 
 /// The selected instances and records.
 pub(super) struct Selected<'a> {
@@ -80,16 +76,16 @@ fn instances(expanded: &Expanded, graph: &Graph, options: &PlanOptions) -> BTree
 
 /// Returns the records that are selected for removal. The dependants of a target are removed with it, and the dependencies of an excluded record are kept
 /// with it.
-fn removable(records: &BTreeMap<Address, Arc<Record>>, options: &PlanOptions) -> HashSet<Address> {
+fn removable(records: &BTreeMap<Address, Recorded>, options: &PlanOptions) -> HashSet<Address> {
     if options.targets.is_empty() && options.exclude.is_empty() {
         return records.keys().cloned().collect();
     }
     let mut needs: HashMap<Address, Vec<Address>> = HashMap::new();
     let mut needed_by: HashMap<Address, Vec<Address>> = HashMap::new();
     for (address, record) in records {
-        for needed in dependencies(record) {
+        for needed in record.dependencies() {
             needs.entry(address.clone()).or_default().push(needed.clone());
-            needed_by.entry(needed).or_default().push(address.clone());
+            needed_by.entry(needed.clone()).or_default().push(address.clone());
         }
     }
     let named = |patterns: &[Pattern]| -> Vec<Address> {
@@ -127,7 +123,7 @@ mod tests {
     #[test]
     fn a_target_is_removed_with_its_dependants_and_an_excluded_record_is_kept_with_its_dependencies() {
         let records = [record("t.a", &[]), record("t.b", &["t.a"]), record("t.c", &["t.b"]), record("t.d", &[])];
-        let records: BTreeMap<_, _> = records.map(|record| (address(&record.address), Arc::new(record))).into();
+        let records: BTreeMap<_, _> = records.map(|record| (address(&record.address), Recorded::from(record))).into();
         let all = ["t.a", "t.b", "t.c", "t.d"];
         for (mode, targets, exclude, removed) in [
             (PlanMode::Destroy, [].as_slice(), [].as_slice(), all.as_slice()),

@@ -10,8 +10,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::item::Item;
 use super::model::Change;
-use crate::model::Address;
-use crate::model::decoded::dependencies;
+use crate::model::{Address, Recorded};
 use crate::provider::Action;
 
 /// A part of a change.
@@ -224,8 +223,9 @@ impl<'a> Places<'a> {
         let remover = object_of(change).and_then(|object| self.removers.get(&object)).copied();
         let is_other = |removal: &usize| self.removals[i].iter().all(|(_, own)| own != removal);
         edges.extend(remover.filter(is_other).map(|removal| (EdgeReason::Identity, removal, make)));
-        let recorded = self.item(i).and_then(|item| item.recorded.as_deref()).into_iter().flat_map(dependencies);
-        let released_first = recorded.filter(|d| self.is_released_first(change, d));
+        let recorded =
+            self.item(i).and_then(|item| item.recorded.as_ref()).into_iter().flat_map(Recorded::dependencies);
+        let released_first = recorded.filter(|d| self.is_released_first(change, d)).cloned();
         let released = self.removals_of_all(released_first.collect(), false).into_iter().filter(is_other);
         edges.extend(released.map(|d| (EdgeReason::Release, make, d)));
     }
@@ -254,7 +254,7 @@ impl<'a> Places<'a> {
             }
             let removals = self.removals_of(&address);
             if removals.is_empty() && through {
-                queue.extend(self.record(&address).into_iter().flat_map(dependencies));
+                queue.extend(self.record(&address).into_iter().flat_map(Recorded::dependencies).cloned());
             }
             parts.extend(removals);
         }
@@ -269,25 +269,25 @@ impl<'a> Places<'a> {
         own.chain(object.copied()).collect()
     }
 
-    fn record(&self, address: &Address) -> Option<&'a Record> {
-        self.items.get(address)?.recorded.as_deref()
+    fn record(&self, address: &Address) -> Option<&'a Recorded> {
+        self.items.get(address)?.recorded.as_ref()
     }
 
     /// Returns the recorded dependencies of an old object.
     fn recorded_dependencies(&self, i: usize, old: OldObject) -> Vec<Address> {
         let Some(item) = self.item(i) else { return Vec::new() };
         let record = match old {
-            OldObject::Superseded(place) => item.superseded.get(place).map(|superseded| &*superseded.record),
-            OldObject::Own => item.recorded.as_deref().or_else(|| self.owner(&self.changes[i])),
+            OldObject::Superseded(place) => item.superseded.get(place).map(|superseded| &superseded.record),
+            OldObject::Own => item.recorded.as_ref().or_else(|| self.owner(&self.changes[i])),
             OldObject::Displaced => self.owner(&self.changes[i]),
         };
-        record.into_iter().flat_map(dependencies).collect()
+        record.into_iter().flat_map(Recorded::dependencies).cloned().collect()
     }
 
     /// Returns the record of the existing object with the new identity of a change.
-    fn owner(&self, change: &Change) -> Option<&'a Record> {
+    fn owner(&self, change: &Change) -> Option<&'a Recorded> {
         let object = object_of(change)?;
-        let records = self.items.values().filter_map(|item| item.recorded.as_deref());
+        let records = self.items.values().filter_map(|item| item.recorded.as_ref());
         records.into_iter().find(|record| recorded_object(record) == object)
     }
 
@@ -297,10 +297,11 @@ impl<'a> Places<'a> {
             return false;
         }
         let mut seen = HashSet::new();
-        let mut queue: Vec<Address> = self.owner(change).into_iter().flat_map(dependencies).collect();
+        let mut queue: Vec<Address> =
+            self.owner(change).into_iter().flat_map(Recorded::dependencies).cloned().collect();
         while let Some(address) = queue.pop() {
             if seen.insert(address.clone()) {
-                queue.extend(self.record(&address).into_iter().flat_map(dependencies));
+                queue.extend(self.record(&address).into_iter().flat_map(Recorded::dependencies).cloned());
             }
         }
         seen.contains(&change.address)

@@ -1,18 +1,16 @@
 //! Objects that incomplete replacements started to create and that the manifest does not declare any more.
 
-use std::sync::Arc;
-
 use moorfast_state::Record;
 
 use super::model::Reason;
 use super::readings::{ReadingKey, Readings};
-use crate::model::Address;
+use crate::model::{Address, Recorded};
 use crate::provider::{Observed, ProviderError};
 
 /// An object that an incomplete replacement started to create and that is not declared any more.
 #[derive(Clone)]
 pub(crate) struct SupersededObject {
-    pub record: Arc<Record>,
+    pub record: Recorded,
     /// The object to remove. `None` if it does not exist, or if another instance owns it.
     pub observed: Option<Observed>,
 }
@@ -23,14 +21,14 @@ pub(crate) struct SupersededObject {
 /// If one of them could not be read.
 pub(super) fn superseded(
     address: &Address,
-    record: &Record,
+    record: &Recorded,
     is_desired: impl Fn(&Record) -> bool,
     readings: &mut Readings,
 ) -> Result<Vec<SupersededObject>, ProviderError> {
-    let pending = record.pending.iter().filter(|pending| !is_desired(pending));
-    let object = |pending: &Record| {
+    let pending = record.pending().iter().filter(|pending| !is_desired(pending));
+    let object = |pending: &Recorded| {
         let observed = readings.take(&ReadingKey::Pending(address.clone(), pending.identity.clone()))?;
-        Ok(SupersededObject { record: Arc::new(pending.clone()), observed })
+        Ok(SupersededObject { record: pending.clone(), observed })
     };
     pending.map(object).collect()
 }

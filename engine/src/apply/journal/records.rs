@@ -30,7 +30,7 @@ type Object = (String, String, String);
 impl Records {
     /// Returns the records as the plan knows them, after `[[moved]]`.
     pub fn new(context: &ApplyContext) -> Self {
-        let records = context.records.iter().map(|(address, record)| (address.clone(), record.clone()));
+        let records = context.records.iter().map(|(address, record)| (address.clone(), record.shared()));
         Self { by_address: records.collect(), planned_objects: OnceLock::new() }
     }
 

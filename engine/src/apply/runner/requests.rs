@@ -7,7 +7,7 @@ use crate::configuration::evaluate::{desired, violated};
 use crate::configuration::expand::{Expanded, Instance};
 use crate::configuration::owners::same_object;
 use crate::configuration::scope::{InstanceScope, Values};
-use crate::model::{Attributes, Diagnostic, Mode};
+use crate::model::{Attributes, Diagnostic, Mode, Recorded};
 use crate::plan::order::PlannedPart;
 use crate::plan::sequence::{OldObject, Part};
 use crate::plan::{Change, Item};
@@ -67,7 +67,7 @@ fn removal(item: &Item, old: OldObject, deletion: Operation) -> Option<Operation
     match old {
         OldObject::Own => deletion.observed.is_some().then_some(deletion),
         OldObject::Superseded(place) => item.superseded.get(place).map(|superseded| Operation {
-            recorded: Some(superseded.record.clone()),
+            recorded: Some(superseded.record.shared()),
             observed: superseded.observed.clone(),
             objects: Vec::new(),
             ..deletion
@@ -121,7 +121,7 @@ fn make(context: &mut ApplyContext, i: usize) -> Result<Prepared, Vec<Diagnostic
     };
     let operation = Operation {
         // The record of a new object belongs to the old one.
-        recorded: item.recorded.clone().filter(|_| change.action == Action::Update),
+        recorded: item.recorded.as_ref().filter(|_| change.action == Action::Update).map(Recorded::shared),
         timeout,
         ..operation(change, instance.resource_type.clone(), item, action, item.observed.as_ref().filter(|_| updates))
     };
@@ -156,7 +156,7 @@ fn operation(
         address: change.address.clone(),
         resource_type,
         action,
-        recorded: item.recorded.clone(),
+        recorded: item.recorded.as_ref().map(Recorded::shared),
         observed: observed.cloned(),
         triggers: item.triggers.clone(),
         objects: change.objects.clone(),

@@ -1,7 +1,6 @@
 //! The laws of the schedule, tested on generated plans and generated courses of a run.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use petgraph::algo::toposort;
@@ -11,7 +10,7 @@ use proptest::sample::Index;
 use serde_json::json;
 
 use super::*;
-use crate::model::{Address, NodeName};
+use crate::model::{Address, NodeName, Recorded};
 use crate::plan::sequence::{OldObject, Part};
 use crate::plan::{Item, RolledNode, arrange};
 use crate::provider::{Action, Observed};
@@ -81,13 +80,13 @@ impl Sketch {
             return Item::default();
         }
         let dependencies: Vec<_> = self.dependencies.iter().map(|d| address(*d).to_string()).collect();
-        let record = serde_json::from_value(json!({
+        let record = json!({
             "address": address(i), "resource_type": "mem_item", "provider": "p", "target": self.change(i).target, "attributes": {},
             "identity": format!("old-{i}"), "dependencies": dependencies, "updated_at": "2026-01-01T00:00:00Z",
-        }));
+        });
         let object = Observed::default();
         Item {
-            recorded: Some(Arc::new(record.unwrap())),
+            recorded: Some(Recorded::from(serde_json::from_value::<moorfast_state::Record>(record).unwrap())),
             observed: Some(object.clone()),
             former: Some(object),
             ..Item::default()
