@@ -10,7 +10,7 @@ use moorfast_engine::state::{Contents, StateFile};
 pub use crate::plan_file::fuzz as plan_file;
 use crate::render::terminal::Terminal;
 use crate::render::text::Text;
-use crate::render::{TextOptions, diagnostic, record};
+use crate::render::{DerivedAttributes, TextOptions, diagnostic, record};
 
 const WIDTH: usize = 40;
 
@@ -22,7 +22,10 @@ fn write(text: &Text) {
 pub fn state_file(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(file) = StateFile::parse(text) else { return };
-    write(&record::snapshot(&file.snapshot, TextOptions { width: WIDTH, full: false }));
+    write(&record::snapshot(
+        &file.snapshot,
+        TextOptions { width: WIDTH, full: false, derived: &DerivedAttributes::default() },
+    ));
     write(&record::history(&file.runs, None));
     let Some(key) = file.key else { return };
     let contents = Contents { snapshot: file.snapshot, runs: file.runs, key };

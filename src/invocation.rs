@@ -15,7 +15,9 @@ use crate::backend;
 use crate::cli::Globals;
 use crate::error::Error;
 use crate::inputs::Inputs;
+use crate::render::{DerivedAttributes, TextOptions};
 use crate::ui::Ui;
+use crate::{ProviderFactory, RunOptions};
 
 /// A manifest, or its texts with all errors in them.
 type LoadedManifest = Result<Arc<Manifest>, (Sources, Vec<Diagnostic>)>;
@@ -28,19 +30,45 @@ pub struct Invocation {
     pub ui: Ui,
     /// Whether the manifest is from somebody who is not trusted.
     pub untrusted: bool,
+    /// The providers that the binary has.
+    pub providers: Vec<Arc<dyn Provider>>,
     /// The manifest, loaded when it is first needed.
     manifest: OnceLock<LoadedManifest>,
+    /// The derived attributes, collected when they are first needed.
+    derived: OnceLock<DerivedAttributes>,
 }
 
 impl Invocation {
     /// Returns the invocation of a command whose manifest is trusted.
     pub fn new(globals: Globals, ui: Ui) -> Self {
-        Self { globals, ui, untrusted: false, manifest: OnceLock::new() }
+        let (providers, manifest, derived) = Default::default();
+        Self { globals, ui, untrusted: false, providers, manifest, derived }
+    }
+
+    /// Returns this invocation with the providers that these functions build.
+    pub fn with_providers(self, factories: &[ProviderFactory]) -> Self {
+        let options = RunOptions { root: self.root(), data_dir: self.data_dir() };
+        Self { providers: factories.iter().map(|build| build(&options)).collect(), ..self }
     }
 
     /// Returns this invocation. `untrusted` is whether its manifest is from somebody who is not trusted.
     pub fn with_untrusted(&self, untrusted: bool) -> Self {
-        Self { untrusted, ..Self::new(self.globals.clone(), self.ui) }
+        Self { untrusted, providers: self.providers.clone(), ..Self::new(self.globals.clone(), self.ui) }
+    }
+
+    /// Returns the catalogue of everything that a manifest can contain.
+    pub fn catalogue(&self) -> BlockSchemas {
+        BlockSchemas::new(&self.providers.iter().map(AsRef::as_ref).collect::<Vec<_>>(), backend::schemas())
+    }
+
+    /// Returns the options of text on standard output. `full` is whether to show long texts in full.
+    pub fn text_options(&self, full: bool) -> TextOptions<'_> {
+        TextOptions { width: self.ui.width(), full, derived: self.derived_attributes() }
+    }
+
+    /// Returns the derived attributes of all resource types.
+    pub fn derived_attributes(&self) -> &DerivedAttributes {
+        self.derived.get_or_init(|| DerivedAttributes::of(&self.providers))
     }
 
     /// Returns the folder of moorfast's own files: state, key, known hosts.
@@ -100,7 +128,7 @@ impl Invocation {
     pub fn workspace(&self, inputs: &Inputs) -> Result<Workspace, Error> {
         let manifest = self.manifest()?;
         let variables = inputs.values(&manifest)?;
-        Ok(Workspace::new(manifest, providers(), variables, self.data_dir(), self.site()))
+        Ok(Workspace::new(manifest, self.providers.clone(), variables, self.data_dir(), self.site()))
     }
 
     /// Loads and validates the manifest. An invalid manifest is reported before the state is opened.
@@ -209,34 +237,6 @@ impl Invocation {
         }
         Ok(lock)
     }
-}
-
-/// The providers of this process: what `run` was called with.
-static PROVIDERS: OnceLock<Vec<Arc<dyn Provider>>> = OnceLock::new();
-
-/// Sets the providers of this process. A process runs one command line, so the first list counts.
-pub fn set_providers(providers: Vec<Arc<dyn Provider>>) {
-    _ = PROVIDERS.set(providers);
-}
-
-/// Returns the providers of this process.
-pub fn providers() -> Vec<Arc<dyn Provider>> {
-    // Unit tests and fuzz targets run no command line.
-    #[cfg(any(test, fuzzing))]
-    PROVIDERS.get_or_init(|| {
-        vec![
-            Arc::new(moorfast_ssh::SshProvider),
-            Arc::new(moorfast_kubernetes::KubernetesProvider),
-            Arc::new(moorfast_local::LocalProvider),
-        ]
-    });
-    PROVIDERS.get().cloned().unwrap_or_default()
-}
-
-/// Returns the catalogue of everything that a manifest can contain.
-pub fn catalogue() -> BlockSchemas {
-    let providers = providers();
-    BlockSchemas::new(&providers.iter().map(AsRef::as_ref).collect::<Vec<_>>(), backend::schemas())
 }
 
 fn is_empty_folder(path: &Path) -> bool {

@@ -131,9 +131,7 @@ fn start(providers: &[ProviderFactory], cli: Cli, ui: Ui) -> Result<Exit, Error>
         .enable_all()
         .build()
         .map_err(Error::file("start the threads of", "moorfast"))?;
-    let invocation = Invocation::new(cli.globals, ui);
-    let options = RunOptions { root: invocation.root(), data_dir: invocation.data_dir() };
-    invocation::set_providers(providers.iter().map(|build| build(&options)).collect());
+    let invocation = Invocation::new(cli.globals, ui).with_providers(providers);
     let exit = runtime.block_on(cli.command.run(invocation));
     // Background tasks have nothing left to save.
     runtime.shutdown_background();

@@ -164,20 +164,21 @@ fn digest(plan: &Json) -> Digest {
 #[cfg(fuzzing)]
 pub fn fuzz(bytes: &[u8]) {
     use crate::render::terminal::Terminal;
-    use crate::render::{TextOptions, html, json, markdown, plan};
+    use crate::render::{DerivedAttributes, TextOptions, html, json, markdown, plan};
 
     let path = Path::new("a.plan");
     let enclosed = |plan: Json| envelope(&digest(&plan), None, plan).to_string();
+    let derived = DerivedAttributes::default();
     let mut found = vec![parse(path, bytes)];
     if let Ok(plan) = serde_json::from_slice(bytes) {
         found.push(parse(path, enclosed(plan).as_bytes()));
     }
     for SavedPlan { plan, .. } in found.into_iter().flatten() {
-        let text = plan::plan(&plan, TextOptions { width: 40, full: false });
+        let text = plan::plan(&plan, TextOptions { width: 40, full: false, derived: &derived });
         Terminal { width: 40, colors: true }.write(&text);
         json::plan(&plan);
-        markdown::plan(&plan, markdown::FEWEST);
-        html::plan(&plan);
+        markdown::plan(&plan, markdown::FEWEST, &derived);
+        html::plan(&plan, &derived);
         let again = serde_json::to_value(&plan).ok().and_then(|plan| parse(path, enclosed(plan).as_bytes()).ok());
         assert!(again.is_some_and(|again| again.plan == plan), "a written plan parses to the same plan");
     }

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::render::terminal::Terminal;
 use crate::render::text::{Line, Text};
 use crate::render::wording::warning;
-use crate::render::{TextOptions, escape_json, escape_text, failure, json};
+use crate::render::{escape_json, escape_text, failure, json};
 
 /// The width in columns if the output is not a terminal.
 const WIDTH_OF_A_PIPE: usize = 120;
@@ -125,9 +125,9 @@ impl Ui {
         Terminal { width, colors: color != ColorChoice::Never }
     }
 
-    /// Returns the options of text on standard output. `full` is whether to show long texts in full.
-    pub fn text_options(&self, full: bool) -> TextOptions {
-        TextOptions { width: self.terminal(&io::stdout()).width, full }
+    /// Returns the width of standard output in columns.
+    pub fn width(&self) -> usize {
+        self.terminal(&io::stdout()).width
     }
 }
 

@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Command, CommandFactory};
 use moorfast_engine::model::Schema;
+use moorfast_engine::provider::Provider;
 use moorfast_engine::reference::{functions_reference, reference};
 
 use crate::cli::Cli;
 use crate::error::Error;
 use crate::exit::{self, Exit};
-use crate::invocation::{Invocation, providers};
+use crate::invocation::Invocation;
 
 /// Write the reference pages.
 ///
@@ -29,7 +31,7 @@ impl Docs {
                 "this command writes the reference pages of moorfast's own documentation; `moorfast help` lists the commands",
             ));
         }
-        for (name, page) in pages() {
+        for (name, page) in pages(&invocation.providers) {
             let path = self.folder.join(&name);
             let folder = path.parent().unwrap_or(&self.folder);
             fs::create_dir_all(folder).map_err(Error::file("create the folder", folder))?;
@@ -41,20 +43,20 @@ impl Docs {
 }
 
 /// Returns every page with its path.
-fn pages() -> Vec<(String, String)> {
+fn pages(providers: &[Arc<dyn Provider>]) -> Vec<(String, String)> {
     let mut pages = vec![
         ("cli.md".to_owned(), command_line()),
         ("exit-codes.md".to_owned(), exit::reference()),
         ("functions.md".to_owned(), functions_reference()),
     ];
     let mut index = "# Providers, resource types and data sources\n\n## Configuration of the providers\n\n".to_owned();
-    for provider in providers() {
+    for provider in providers {
         let (name, schema) = (provider.name(), provider.config_schema());
         let path = format!("providers/{name}.md");
         index.push_str(&format!("- [providers.{name}]({path}): {}\n", summary(&schema)));
         pages.push((path, reference(&format!("providers.{name}"), &schema)));
     }
-    for provider in providers() {
+    for provider in providers {
         let kinds =
             [("Resources", "resources", provider.resource_types()), ("Data sources", "data", provider.data_sources())];
         for (title, folder, types) in kinds.into_iter().filter(|(.., types)| !types.is_empty()) {

@@ -151,8 +151,10 @@ impl Drift {
             return invocation.ui.json(format!("{object:#}\n"));
         }
         invocation.ui.out(match self {
-            Drift { markdown: true, .. } => markdown::drift(reported, omitted, markdown::GITHUB).into(),
-            _ => drift::drift(reported, omitted, invocation.ui.text_options(self.full)),
+            Drift { markdown: true, .. } => {
+                markdown::drift(reported, omitted, markdown::GITHUB, invocation.derived_attributes()).into()
+            }
+            _ => drift::drift(reported, omitted, invocation.text_options(self.full)),
         })
     }
 

@@ -88,7 +88,7 @@ impl Plan {
         if self.json {
             invocation.ui.json(format!("{:#}\n", json::plan(&plan)))?;
         } else {
-            invocation.ui.out(plan::plan(&plan, invocation.ui.text_options(self.full)))?;
+            invocation.ui.out(plan::plan(&plan, invocation.text_options(self.full)))?;
             let took = run_statistics(&statistics, started.elapsed());
             invocation.ui.note(Text::from("\n") + (Line::from("Planned ") + took + "."));
             invocation.ui.note(self.next_step(&plan));

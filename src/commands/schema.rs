@@ -4,7 +4,7 @@ use moorfast_engine::reference::json_schema;
 
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::invocation::{Invocation, catalogue};
+use crate::invocation::Invocation;
 
 /// Print the JSON Schema of the manifest, for editors.
 ///
@@ -14,7 +14,7 @@ pub struct Schema {}
 
 impl Schema {
     pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
-        invocation.ui.json(format!("{:#}\n", json_schema(&catalogue())))?;
+        invocation.ui.json(format!("{:#}\n", json_schema(&invocation.catalogue())))?;
         Ok(Exit::Success)
     }
 }

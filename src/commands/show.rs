@@ -42,7 +42,7 @@ pub struct Show {
 
 impl Show {
     pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
-        let options = invocation.ui.text_options(self.full);
+        let options = invocation.text_options(self.full);
         if let Some(file) = &self.file {
             let saved = plan_file::read(file)?;
             if let Some(keys) = &self.verify {
@@ -55,8 +55,10 @@ impl Show {
                 return Ok(Exit::Success);
             }
             invocation.ui.out(match self {
-                Show { markdown: true, .. } => markdown::plan(&saved, self.limit).into(),
-                Show { html: true, .. } => html::plan(&saved).into(),
+                Show { markdown: true, .. } => {
+                    markdown::plan(&saved, self.limit, invocation.derived_attributes()).into()
+                }
+                Show { html: true, .. } => html::plan(&saved, invocation.derived_attributes()).into(),
                 _ => plan::plan(&saved, options),
             })?;
             return Ok(Exit::Success);

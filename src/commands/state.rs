@@ -174,7 +174,7 @@ async fn show(invocation: &Invocation, address: &Pattern, json: bool) -> Result<
         };
         return invocation.ui.json(text.map_err(|error| Error::Output(error.into()))? + "\n");
     }
-    let options = invocation.ui.text_options(true);
+    let options = invocation.text_options(true);
     invocation.ui.out(Text::separated(records.iter().map(|found| record::record(found, options))))
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::invocation::{Invocation, providers};
+use crate::invocation::Invocation;
 
 /// Print the version.
 ///
@@ -19,7 +19,7 @@ pub struct Version {
 impl Version {
     pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         let version = env!("CARGO_PKG_VERSION");
-        let names: Vec<_> = providers().iter().map(|provider| provider.name()).collect();
+        let names: Vec<_> = invocation.providers.iter().map(|provider| provider.name()).collect();
         let platform = format!("{}_{}", std::env::consts::OS, std::env::consts::ARCH);
         invocation.ui.out(if self.json {
             format!("{:#}\n", json!({ "moorfast_version": version, "platform": platform, "providers": names }))

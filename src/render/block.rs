@@ -2,7 +2,6 @@
 
 use moorfast_engine::provider::Action;
 
-use super::derived_attributes::is_derived;
 use super::fold::{Block, Difference, Member};
 use super::instance_name::{on_every_node, starred};
 use super::row::{Lines, Row, TextOptions};
@@ -92,7 +91,8 @@ fn attributes(block: &Block, options: TextOptions) -> Vec<Line> {
     let is_equal = |row: &Row| block.members.iter().all(|m| m.row(&row.path).is_some_and(|(other, _)| other == row));
     // Digests of different texts add no information to the texts.
     let is_shown = |member: &Member, row: &Row| {
-        !is_derived(resource_type, row, member.rows.iter()) || (options.full && is_equal(row))
+        !options.derived.contain(resource_type, &row.path, member.rows.iter().map(|row| row.path.as_str()))
+            || (options.full && is_equal(row))
     };
     for row in block.members.iter().flat_map(|m| m.rows.iter().filter(|row| is_shown(m, row))) {
         let list = if is_set_by_apply(row) { &mut later } else { &mut paths };

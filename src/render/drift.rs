@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use moorfast_engine::plan::{Change, Drift, Plan, Reason};
 
-use super::derived_attributes::is_derived;
+use super::derived_attributes::DerivedAttributes;
 use super::fold::Difference;
 use super::instance_name::{OnNode, on_every_node, on_node};
 use super::machines;
@@ -133,7 +133,7 @@ pub fn changed_attributes(drift: &Drift) -> Vec<String> {
 
 /// Renders drift in full.
 fn section(heading: &'static str, drift: &[&Drift], options: TextOptions) -> Section {
-    let groups = grouped(drift, is_same_drift);
+    let groups = grouped(drift, |a, b| is_same_drift(a, b, options.derived));
     let lines = groups.iter().flat_map(|group| {
         let Object { title, body } = drifted(group, options);
         [Line::default(), Line::from("  # ") + title].into_iter().chain(body)
@@ -152,26 +152,32 @@ pub struct Object {
 /// Returns the drifted objects. Equal drift is grouped.
 pub fn objects(plan: &Plan, options: TextOptions) -> Vec<Object> {
     let all: Vec<_> = plan.drift.iter().collect();
-    grouped(&all, is_same_drift).iter().map(|group| drifted(group, options)).collect()
+    grouped(&all, |a, b| is_same_drift(a, b, options.derived)).iter().map(|group| drifted(group, options)).collect()
 }
 
 /// Returns whether both drifted in the same way, apart from their instance names and the context of changed lines.
-fn is_same_drift(a: &Drift, b: &Drift) -> bool {
-    is_same_element(a, b) && a.after.is_some() == b.after.is_some() && differences(a) == differences(b)
+fn is_same_drift(a: &Drift, b: &Drift, derived: &DerivedAttributes) -> bool {
+    is_same_element(a, b)
+        && a.after.is_some() == b.after.is_some()
+        && differences(a, derived) == differences(b, derived)
 }
 
 /// Returns the differences of an object, with its instance name replaced by a placeholder.
-fn differences(drift: &Drift) -> Vec<(String, Difference)> {
+fn differences(drift: &Drift, derived: &DerivedAttributes) -> Vec<(String, Difference)> {
     let key = drift.address.key.as_deref().unwrap_or_default();
     let name = instance_on_node(drift).map_or(key, |on| on.node);
-    drift_rows(drift, false).into_iter().map(|row| (row.path.clone(), Difference::of(&row, name))).collect()
+    drift_rows(drift, Some(derived)).into_iter().map(|row| (row.path.clone(), Difference::of(&row, name))).collect()
 }
 
-/// Returns the rows of a drifted object, with derived attributes only if `full`.
-fn drift_rows(drift: &Drift, full: bool) -> Vec<Row> {
+/// Returns the rows of a drifted object without the `derived` attributes.
+fn drift_rows(drift: &Drift, derived: Option<&DerivedAttributes>) -> Vec<Row> {
     let Some(after) = &drift.after else { return Vec::new() };
     let rows = rows_between(Some(&drift.before), Some(after), &BTreeSet::new());
-    let is_shown = |row: &&Row| full || !is_derived(&drift.address.resource.resource_type, row, rows.iter());
+    let resource_type = &drift.address.resource.resource_type;
+    let is_shown = |row: &&Row| {
+        derived
+            .is_none_or(|derived| !derived.contain(resource_type, &row.path, rows.iter().map(|row| row.path.as_str())))
+    };
     rows.iter().filter(is_shown).cloned().collect()
 }
 
@@ -193,8 +199,8 @@ fn drifted(group: &[&Drift], options: TextOptions) -> Object {
         return Object { title: name + styled(Style::Danger, "is gone") + others, body: Vec::new() };
     }
     let mut body = Vec::new();
-    let shown = drift_rows(drift, options.full);
-    if also.iter().any(|other| drift_rows(other, false) != drift_rows(drift, false)) {
+    let shown = drift_rows(drift, Some(options.derived).filter(|_| !options.full));
+    if also.iter().any(|other| drift_rows(other, Some(options.derived)) != drift_rows(drift, Some(options.derived))) {
         let note = "(the others differ only in their names or in the lines around the change)";
         body.push(styled(Style::Dim, format!("#   {note}")).indented(2));
     }

@@ -11,6 +11,7 @@ use moorfast_engine::plan::{Change, Plan};
 use moorfast_engine::provider::{Action, Consequence};
 
 use super::block::{body, title};
+use super::derived_attributes::DerivedAttributes;
 use super::drift;
 use super::fold::Block;
 use super::machines;
@@ -23,14 +24,14 @@ use super::section::Section;
 use super::text::{Style, styled};
 use super::wording::{Danger, danger, symbol, warning};
 
-const OPTIONS: TextOptions = TextOptions { width: 130, full: true };
 /// Maximum number of changes that are shown unfolded.
 const OPEN: usize = 40;
 
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
 /// Renders the page.
-pub fn plan(plan: &Plan) -> String {
+pub fn plan(plan: &Plan, derived: &DerivedAttributes) -> String {
+    let options = TextOptions { width: 130, full: true, derived };
     let groups = groups(plan, true);
     let headline = closing(plan).to_string();
     let page = html! {
@@ -50,10 +51,10 @@ pub fn plan(plan: &Plan) -> String {
                     (notices(plan))
                     (dangers(&groups))
                     (tools(&groups))
-                    @for (i, (heading, blocks)) in groups.iter().enumerate() { (group(i, heading, blocks, groups.len())) }
-                    @for drifted in drift::of_plan(plan, OPTIONS) { (section(&drifted)) }
+                    @for (i, (heading, blocks)) in groups.iter().enumerate() { (group(i, heading, blocks, groups.len(), options)) }
+                    @for drifted in drift::of_plan(plan, options) { (section(&drifted)) }
                     (section(&rollouts(plan)))
-                    (section(&outputs(&plan.outputs, OPTIONS)))
+                    (section(&outputs(&plan.outputs, options)))
                     (section(&checks(&plan.checks)))
                     (graph(plan, &groups))
                 }
@@ -208,20 +209,20 @@ fn kind(danger: Danger) -> &'static str {
     }
 }
 
-fn group(i: usize, heading: &str, blocks: &[Block], groups: usize) -> Markup {
+fn group(i: usize, heading: &str, blocks: &[Block], groups: usize, options: TextOptions) -> Markup {
     let open = groups + blocks.len() <= OPEN;
     html! {
         section.group {
             h2 { (Escaped(heading.trim_end_matches(':'))) }
-            @for (k, block) in blocks.iter().enumerate() { (change(&id(i, k), block, open)) }
+            @for (k, block) in blocks.iter().enumerate() { (change(&id(i, k), block, open, options)) }
         }
     }
 }
 
-fn change(id: &str, block: &Block, open: bool) -> Markup {
+fn change(id: &str, block: &Block, open: bool, options: TextOptions) -> Markup {
     let filters: BTreeSet<Pill> = block.members.iter().flat_map(|member| pills(member.change)).collect();
     let filters: Vec<_> = filters.into_iter().map(Pill::name).collect();
-    let lines = body(block, OPTIONS);
+    let lines = body(block, options);
     let bare = if lines.is_empty() { " bare" } else { "" };
     html! {
         details class={ "item " (kind(block.danger())) (bare) } id=(id) data-kind=(filters.join(" ")) open[open && !lines.is_empty()] {
@@ -286,14 +287,14 @@ fn graph(plan: &Plan, groups: &[(String, Vec<Block>)]) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples;
+    use super::super::samples::{self, DERIVED};
     use super::*;
 
     #[test]
     fn the_page_is_self_contained_and_escapes_text() {
         let mut sample = samples::dangers();
         sample.warnings.push("</div><script>alert(1)</script>".to_owned());
-        let page = plan(&sample);
+        let page = plan(&sample, &DERIVED);
         assert!(!page.contains("<script>alert") && page.contains("&lt;script&gt;alert"));
         // The only URL is the namespace of SVG, which is never fetched.
         let rest = page.replace("http://www.w3.org/2000/svg", "").replace("https://10.0.0.11:10250/", "");
@@ -311,7 +312,7 @@ mod tests {
             samples::objects(),
             samples::destroy(),
         ] {
-            let page = plan(&sample);
+            let page = plan(&sample, &DERIVED);
             let count = |name: &str| {
                 let end = format!("</b> {name}</button>");
                 let before = page.split(&end).next().filter(|before| before.len() < page.len());
@@ -332,12 +333,12 @@ mod tests {
 
     #[test]
     fn changed_words_are_marked() {
-        let page = plan(&samples::updates());
+        let page = plan(&samples::updates(), &DERIVED);
         assert!(page.contains("<mark>110</mark>") && page.contains("<mark>220</mark>"), "{page}");
     }
 
     #[test]
     fn a_plan_without_changes_has_a_page() {
-        assert!(plan(&samples::nothing()).contains("<h1>No changes."));
+        assert!(plan(&samples::nothing(), &DERIVED).contains("<h1>No changes."));
     }
 }

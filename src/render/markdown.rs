@@ -7,6 +7,7 @@ use moorfast_engine::model::NodeChange;
 use moorfast_engine::plan::Plan;
 
 use super::block::{body, title};
+use super::derived_attributes::DerivedAttributes;
 use super::drift::{self, Omitted};
 use super::fold::Block;
 use super::machines;
@@ -25,10 +26,14 @@ pub const FEWEST: usize = 1_000;
 
 /// Characters reserved for the note about omitted parts.
 const CLOSING: usize = 300;
-const OPTIONS: TextOptions = TextOptions { width: 110, full: false };
+
+fn options(derived: &DerivedAttributes) -> TextOptions<'_> {
+    TextOptions { width: 110, full: false, derived }
+}
 
 /// Renders a plan in at most `limit` characters.
-pub fn plan(plan: &Plan, limit: usize) -> String {
+pub fn plan(plan: &Plan, limit: usize, derived: &DerivedAttributes) -> String {
+    let options = options(derived);
     let mut page = Page::new(&marker("plan", plan), limit);
     page.add(&format!("### {}\n\n{}", text(&closing(plan).to_string()), place(plan)));
     let groups = groups(plan, false);
@@ -52,16 +57,16 @@ pub fn plan(plan: &Plan, limit: usize) -> String {
     for block in dangers {
         page.add(&format!("- {}\n", headline(block)));
     }
-    for section in drift::of_plan(plan, OPTIONS) {
+    for section in drift::of_plan(plan, options) {
         page.add(&details(&section));
     }
     for (heading, blocks) in &groups {
         page.section(&format!("\n#### {}\n\n", text(heading.trim_end_matches(':'))));
         for block in blocks {
-            page.change(&headline(block), &body(block, OPTIONS));
+            page.change(&headline(block), &body(block, options));
         }
     }
-    page.add(&details(&outputs(&plan.outputs, OPTIONS)));
+    page.add(&details(&outputs(&plan.outputs, options)));
     page.add(&details(&checks(&plan.checks)));
     let footer = format!(
         "\n<sub>Created at {:.0} by moorfast {} for serial {} of the state.</sub>\n",
@@ -91,13 +96,13 @@ fn place(plan: &Plan) -> String {
 }
 
 /// Renders drift in at most `limit` characters.
-pub fn drift(plan: &Plan, omitted: Omitted, limit: usize) -> String {
+pub fn drift(plan: &Plan, omitted: Omitted, limit: usize, derived: &DerivedAttributes) -> String {
     let mut page = Page::new(&marker("drift", plan), limit);
     page.add(&format!("### {}\n\n{}", text(&drift::headline(plan, omitted).to_string()), place(plan)));
     for change in &plan.nodes {
         page.add(&node(plan, change));
     }
-    for object in drift::objects(plan, OPTIONS) {
+    for object in drift::objects(plan, options(derived)) {
         page.change(&inline(&object.title), &object.body);
     }
     if omitted.unread > 0 {
@@ -197,32 +202,32 @@ fn details(Section { heading, lines }: &Section) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples;
+    use super::super::samples::{self, DERIVED};
     use super::*;
 
     #[test]
     fn plans_and_drift() {
-        insta::assert_snapshot!("markdown_dangers", plan(&samples::dangers(), GITHUB));
-        insta::assert_snapshot!("markdown_updates", plan(&samples::updates(), GITHUB));
-        insta::assert_snapshot!("markdown_objects", plan(&samples::objects(), GITHUB));
-        insta::assert_snapshot!("markdown_rolled", plan(&samples::rolled(), GITHUB));
-        insta::assert_snapshot!("markdown_nothing", plan(&samples::nothing(), GITHUB));
-        insta::assert_snapshot!("markdown_drift", drift(&samples::refresh(), Omitted::default(), GITHUB));
+        insta::assert_snapshot!("markdown_dangers", plan(&samples::dangers(), GITHUB, &DERIVED));
+        insta::assert_snapshot!("markdown_updates", plan(&samples::updates(), GITHUB, &DERIVED));
+        insta::assert_snapshot!("markdown_objects", plan(&samples::objects(), GITHUB, &DERIVED));
+        insta::assert_snapshot!("markdown_rolled", plan(&samples::rolled(), GITHUB, &DERIVED));
+        insta::assert_snapshot!("markdown_nothing", plan(&samples::nothing(), GITHUB, &DERIVED));
+        insta::assert_snapshot!("markdown_drift", drift(&samples::refresh(), Omitted::default(), GITHUB, &DERIVED));
     }
 
     #[test]
     fn the_limit_is_kept_and_omitted_parts_are_counted() {
         for sample in [samples::dangers(), samples::updates(), samples::creates()] {
-            let whole = plan(&sample, GITHUB).chars().count();
+            let whole = plan(&sample, GITHUB, &DERIVED).chars().count();
             for limit in (FEWEST..whole).step_by(97) {
-                let cut = plan(&sample, limit);
+                let cut = plan(&sample, limit, &DERIVED);
                 assert!(cut.chars().count() <= limit, "{limit}: {cut}");
                 assert!(cut.contains(&format!("**Cut to {limit} characters:**")), "{cut}");
                 assert_eq!(cut.matches("<details>").count(), cut.matches("</details>").count());
             }
-            assert!(!plan(&sample, GITHUB).contains("**Cut to"));
+            assert!(!plan(&sample, GITHUB, &DERIVED).contains("**Cut to"));
         }
-        insta::assert_snapshot!("markdown_cut", plan(&samples::dangers(), 2_000));
+        insta::assert_snapshot!("markdown_cut", plan(&samples::dangers(), 2_000, &DERIVED));
     }
 
     #[test]
@@ -230,7 +235,7 @@ mod tests {
         let of = |site: &str, lineage: &str| {
             let lineage = serde_json::from_value(serde_json::json!(lineage)).unwrap();
             let sample = Plan { site: site.to_owned(), lineage, ..samples::nothing() };
-            plan(&sample, GITHUB).lines().next().unwrap().to_owned()
+            plan(&sample, GITHUB, &DERIVED).lines().next().unwrap().to_owned()
         };
         assert_eq!(of("sites/berlin", "6f1e8c6e-0000"), "<!-- moorfast:plan site=sites/berlin state=6f1e8c6e -->");
         let all = [of("a", "11111111"), of("b", "11111111"), of("a", "22222222")];

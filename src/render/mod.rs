@@ -45,6 +45,7 @@ fn state_name(plan: &moorfast_engine::plan::Plan) -> String {
     plan.lineage.as_str().chars().take(8).collect()
 }
 
+pub use derived_attributes::DerivedAttributes;
 pub use invisible::{escape_json, escape_text};
 pub use row::TextOptions;
 pub use text_diff::text_diff;

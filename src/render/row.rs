@@ -6,6 +6,7 @@ use moorfast_engine::plan::{Change, Difference, PathSegment, differences, parse_
 use moorfast_engine::provider::Action;
 use serde_json::{Map, Value as Json};
 
+use super::derived_attributes::DerivedAttributes;
 use super::structure::structure;
 use super::text::{Line, Style, styled};
 use super::text_diff::text_diff;
@@ -39,13 +40,15 @@ pub struct Lines {
     pub block: Vec<Line>,
 }
 
-/// The options of rendered text: its width and its level of detail.
+/// The options of rendered text: its width, its level of detail, and the attributes that are shown only without their source.
 #[derive(Clone, Copy, Debug)]
-pub struct TextOptions {
+pub struct TextOptions<'a> {
     /// The width in columns.
     pub width: usize,
     /// Whether to show long texts in full.
     pub full: bool,
+    /// The derived attributes of all resource types.
+    pub derived: &'a DerivedAttributes,
 }
 
 /// Returns the rows of a change. Changes of `immutable` attributes force its replacement.

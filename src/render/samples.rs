@@ -1,6 +1,7 @@
 //! Plans made by hand, for the tests of rendering and of plan files.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use moorfast_engine::manifest::PolicySeverity;
@@ -12,6 +13,17 @@ use moorfast_engine::plan::{
 use moorfast_engine::provider::{Action, Consequence, ObjectChange};
 use moorfast_engine::state::Digest;
 use serde_json::{Map, Value as Json, json};
+
+use super::{DerivedAttributes, TextOptions};
+
+/// The derived attributes of the types in the plans.
+pub static DERIVED: LazyLock<DerivedAttributes> =
+    LazyLock::new(|| DerivedAttributes::of(&[Arc::new(moorfast_ssh::SshProvider)]));
+
+/// Returns the options of text with this width, in which long texts are cut.
+pub fn width(width: usize) -> TextOptions<'static> {
+    TextOptions { width, full: false, derived: &DERIVED }
+}
 
 /// Returns a plan without changes.
 pub fn nothing() -> Plan {

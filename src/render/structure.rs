@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn lines(before: &str, after: &str) -> Vec<String> {
-        let lines = structure(before, after, TextOptions { width: 100, full: false });
+        let lines = structure(before, after, crate::render::samples::width(100));
         lines.iter().map(Line::to_string).collect()
     }
 

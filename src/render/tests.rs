@@ -7,16 +7,15 @@ use moorfast_engine::provider::{Action, Class, ProviderError};
 use moorfast_engine::session::Failure;
 use std::time::Duration;
 
+use super::samples::{DERIVED, width};
 use super::terminal::{Terminal, plain};
 use super::{TextOptions, drift, failure, html, json, markdown, plan, report, samples};
 use crate::error::Error;
 
-const OPTIONS: TextOptions = TextOptions { width: 100, full: false };
-
 const COLORED: Terminal = Terminal { width: 100, colors: true };
 
 fn shown(sample: &Plan) -> String {
-    plain(plan::plan(sample, OPTIONS))
+    plain(plan::plan(sample, width(100)))
 }
 
 #[test]
@@ -40,7 +39,7 @@ fn the_same_change_on_fifty_nodes_is_one_entry() {
     insta::assert_snapshot!("fleet_drifted", shown(&samples::drifted_fleet()));
     insta::assert_snapshot!(
         "fleet_drift",
-        plain(drift::drift(&samples::drifted_fleet(), drift::Omitted::default(), OPTIONS))
+        plain(drift::drift(&samples::drifted_fleet(), drift::Omitted::default(), width(100)))
     );
     let samples = [
         (samples::fleet(), 4),
@@ -49,10 +48,10 @@ fn the_same_change_on_fifty_nodes_is_one_entry() {
         (samples::drifted_fleet(), 2),
     ];
     for (sample, entries) in samples {
-        let page = html::plan(&sample);
+        let page = html::plan(&sample, &DERIVED);
         assert_eq!(page.matches("<details class=\"item").count(), entries, "{page}");
         assert!(page.lines().filter(|line| line.contains("gpu4")).count() < 20, "{page}");
-        let page = markdown::plan(&sample, markdown::GITHUB);
+        let page = markdown::plan(&sample, markdown::GITHUB, &DERIVED);
         assert!(page.lines().count() < 100 && !page.contains("**Cut"), "{page}");
     }
 }
@@ -63,10 +62,10 @@ fn a_restart_after_a_changed_definition_is_shown_in_every_format() {
     let text = shown(&sample);
     assert!(text.contains("will be updated in place and restarted"), "{text}");
     assert!(text.contains("#   restart: its definition changes"), "{text}");
-    let page = markdown::plan(&sample, markdown::GITHUB);
+    let page = markdown::plan(&sample, markdown::GITHUB, &DERIVED);
     // Once in the list of dangerous changes, and once as the title of the change.
     assert_eq!(page.matches("<b>will be updated in place and restarted</b>").count(), 2, "{page}");
-    let page = html::plan(&sample);
+    let page = html::plan(&sample, &DERIVED);
     assert!(page.contains("Review these changes first") && page.contains("<b>1</b> restart</button>"), "{page}");
     let change = &json::plan(&sample)["resource_changes"][0];
     assert_eq!(change["consequences"][0]["kind"], "restart");
@@ -91,8 +90,8 @@ fn differences_between_nodes_are_shown_for_each_node() {
 
 #[test]
 fn narrow_and_full_plans() {
-    let narrow = TextOptions { width: 60, full: false };
-    let whole = TextOptions { width: 100, full: true };
+    let narrow = width(60);
+    let whole = TextOptions { full: true, ..width(100) };
     insta::assert_snapshot!("narrow", plain(plan::plan(&samples::updates(), narrow)));
     assert!(!plain(plan::plan(&samples::creates(), whole)).contains("more lines"));
 }
@@ -100,13 +99,13 @@ fn narrow_and_full_plans() {
 #[test]
 fn colours() {
     let sample = Plan { changes: samples::updates().changes.into_iter().take(1).collect(), ..samples::nothing() };
-    insta::assert_snapshot!("colours", COLORED.write(&plan::plan(&sample, OPTIONS)).replace('\u{1b}', "␛"));
+    insta::assert_snapshot!("colours", COLORED.write(&plan::plan(&sample, width(100))).replace('\u{1b}', "␛"));
 }
 
 #[test]
 fn the_drift_command() {
-    insta::assert_snapshot!("drift", plain(drift::drift(&samples::refresh(), drift::Omitted::default(), OPTIONS)));
-    insta::assert_snapshot!("in_sync", plain(drift::drift(&samples::nothing(), drift::Omitted::default(), OPTIONS)));
+    insta::assert_snapshot!("drift", plain(drift::drift(&samples::refresh(), drift::Omitted::default(), width(100))));
+    insta::assert_snapshot!("in_sync", plain(drift::drift(&samples::nothing(), drift::Omitted::default(), width(100))));
 }
 
 #[test]
