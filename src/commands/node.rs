@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use moorfast_engine::manifest::Inventory;
 use moorfast_engine::model::{Address, Decoded, Node as InventoryNode, Recorded, Sources, Transport};
-use moorfast_ssh::Settings;
+use moorfast_engine::provider::HostKeys;
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -81,12 +81,28 @@ impl Node {
             Command::Show { name, .. } => show(invocation, &named(&nodes, std::slice::from_ref(name))?[0]).await,
             Command::Forget { names, .. } => forget(invocation, named(&nodes, names)?),
             Command::Trust { names, .. } => {
-                let config = workspace.provider_configuration("ssh").map_err(wrong)?;
-                trust(invocation, named(&nodes, names)?, &Settings::new(&config, &workspace.manifest.root)).await
+                let (provider, host_keys) = host_keys(invocation)?;
+                let config = workspace.provider_configuration(provider).map_err(wrong)?;
+                let (root, data_dir) = (&workspace.manifest.root, invocation.data_dir());
+                for node in named(&nodes, names)? {
+                    let keys = host_keys.trust(&node, &config, root, &data_dir).await.map_err(Error::Provider)?;
+                    invocation.ui.out(trusted_keys(&node, &keys))?;
+                }
+                Ok(())
             }
         }?;
         Ok(Exit::Success)
     }
+}
+
+/// Returns the host keys that a provider of this binary keeps, with the name of the provider.
+fn host_keys(invocation: &Invocation) -> Result<(&'static str, &dyn HostKeys), Error> {
+    let found = invocation.providers.iter().find_map(|provider| Some((provider.name(), provider.host_keys()?)));
+    let missing = || {
+        let summary = "no provider of this binary connects to nodes by host keys";
+        Error::usage(summary, "use a binary with the provider `ssh`; `moorfast version` lists the providers")
+    };
+    found.ok_or_else(missing)
 }
 
 fn named(nodes: &[Arc<InventoryNode>], names: &[String]) -> Result<Vec<Arc<InventoryNode>>, Error> {
@@ -107,8 +123,9 @@ fn listed(
     inventory: &Inventory,
     nodes: Vec<Arc<InventoryNode>>,
 ) -> Result<Vec<ListedNode>, Error> {
+    let (_, host_keys) = host_keys(invocation)?;
     let listed = |node: Arc<InventoryNode>| {
-        let known_keys = moorfast_ssh::known(&node, &invocation.data_dir()).map_err(Error::Provider)?;
+        let known_keys = host_keys.known(&node, &invocation.data_dir()).map_err(Error::Provider)?;
         let origin = inventory.origin(&node.name).cloned();
         let place = origin.as_ref().and_then(|origin| sources.locate(origin.span));
         let place = place.map(|(file, line, _)| (file.path.display().to_string(), line));
@@ -143,7 +160,7 @@ fn list(invocation: &Invocation, nodes: &[ListedNode]) -> Result<(), Error> {
 }
 
 async fn show(invocation: &Invocation, node: &InventoryNode) -> Result<(), Error> {
-    let keys = moorfast_ssh::known(node, &invocation.data_dir()).map_err(Error::Provider)?;
+    let keys = host_keys(invocation)?.1.known(node, &invocation.data_dir()).map_err(Error::Provider)?;
     let mut rows =
         vec![("address", destination(node)), ("roles", node.roles.join(", ")), ("trusted keys", keys.join(" "))];
     if let Some(store) = invocation.existing_store().await? {
@@ -178,24 +195,21 @@ fn destination(node: &InventoryNode) -> String {
     }
 }
 
-async fn trust(invocation: &Invocation, nodes: Vec<Arc<InventoryNode>>, settings: &Settings) -> Result<(), Error> {
-    for node in nodes {
-        let keys = moorfast_ssh::trust(&node, &invocation.data_dir(), settings).await.map_err(Error::Provider)?;
-        let name = styled(Style::Bold, &node.name);
-        let lines = keys.iter().map(|key| Line::from(format!("  {key}")));
-        let heading = match keys.is_empty() {
-            true => name + " is this machine and needs no host key.",
-            false => Line::from("Trusted these host keys of ") + name + ". Compare them with those on its console:",
-        };
-        invocation.ui.out(Text::from(heading) + lines.collect::<Text>())?;
-    }
-    Ok(())
+fn trusted_keys(node: &InventoryNode, keys: &[String]) -> Text {
+    let name = styled(Style::Bold, &node.name);
+    let lines = keys.iter().map(|key| Line::from(format!("  {key}")));
+    let heading = match keys.is_empty() {
+        true => name + " is this machine and needs no host key.",
+        false => Line::from("Trusted these host keys of ") + name + ". Compare them with those on its console:",
+    };
+    Text::from(heading) + lines.collect::<Text>()
 }
 
 fn forget(invocation: &Invocation, nodes: Vec<Arc<InventoryNode>>) -> Result<(), Error> {
+    let (_, host_keys) = host_keys(invocation)?;
     for node in nodes {
         let name = styled(Style::Bold, &node.name);
-        let forgotten = moorfast_ssh::forget(&node, &invocation.data_dir()).map_err(Error::Provider)?;
+        let forgotten = host_keys.forget(&node, &invocation.data_dir()).map_err(Error::Provider)?;
         invocation.ui.out(match forgotten {
             true => Line::from("Removed the host keys of ") + name + ".",
             false => name + " had no trusted host key.",

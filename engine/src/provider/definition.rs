@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Connection, Context, ProviderError, ResourceType, Target};
+use super::{Connection, Context, HostKeys, ProviderError, ResourceType, Target};
 use crate::model::{Address, Attributes, Schema};
 
 /// A provider: its name, its configuration, and its resource types.
@@ -32,6 +32,11 @@ pub trait Provider: Send + Sync {
     /// the attributes that are known before anything is read. A dependency that contradicts a declared one is dropped.
     fn implied_order(&self, _instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {
         Vec::new()
+    }
+
+    /// Returns the host keys by which the provider recognizes nodes. `None` if it does not connect to nodes.
+    fn host_keys(&self) -> Option<&dyn HostKeys> {
+        None
     }
 
     /// Returns a provider instance with this configuration. It connects to its targets only when they are needed.

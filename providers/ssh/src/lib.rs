@@ -68,15 +68,16 @@ mod transport;
 mod untrusted;
 mod writes;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use moorfast_engine::model::{Address, Attribute, Attributes, Kind, Schema};
-use moorfast_engine::provider::{Connection, Context, Provider, ProviderError, ResourceType, Target};
+use moorfast_engine::model::{Address, Attribute, Attributes, Kind, Node, Schema};
+use moorfast_engine::provider::{Connection, Context, HostKeys, Provider, ProviderError, ResourceType, Target};
 
 use crate::connection::SshConnection;
 use crate::resource::facts::Facts;
-pub use crate::transport::{Settings, forget, known, trust};
+use crate::transport::Settings;
 
 /// The provider `ssh`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -121,7 +122,32 @@ impl Provider for SshProvider {
         order::implied(instances)
     }
 
+    fn host_keys(&self) -> Option<&dyn HostKeys> {
+        Some(self)
+    }
+
     async fn configure(&self, config: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {
         Ok(Arc::new(SshConnection::new(config, context)?))
+    }
+}
+
+#[async_trait]
+impl HostKeys for SshProvider {
+    fn known(&self, node: &Node, data_dir: &Path) -> Result<Vec<String>, ProviderError> {
+        transport::known(node, data_dir)
+    }
+
+    async fn trust(
+        &self,
+        node: &Node,
+        config: &Attributes,
+        root: &Path,
+        data_dir: &Path,
+    ) -> Result<Vec<String>, ProviderError> {
+        transport::trust(node, data_dir, &Settings::new(config, root)).await
+    }
+
+    fn forget(&self, node: &Node, data_dir: &Path) -> Result<bool, ProviderError> {
+        transport::forget(node, data_dir)
     }
 }

@@ -11,9 +11,9 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use common::{World, attributes, local_node};
-use moorfast_engine::model::{Node, NodeName, Transport, Value};
-use moorfast_engine::provider::{Class, ProviderError};
-use moorfast_ssh::{Settings, forget, known, trust};
+use moorfast_engine::model::{Attributes, Node, NodeName, Transport, Value};
+use moorfast_engine::provider::{Class, HostKeys, ProviderError};
+use moorfast_ssh::SshProvider;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
@@ -128,8 +128,17 @@ impl Sshd {
         World::configured(node, &self.root(), config).await
     }
 
-    fn settings(&self) -> Settings {
-        Settings { config_file: Some(PathBuf::from(self.path("ssh_config"))), ..Settings::default() }
+    fn config(&self) -> Attributes {
+        attributes(json!({ "config_file": self.path("ssh_config") }))
+    }
+
+    async fn trust(&self, node: &Node) -> Vec<String> {
+        SshProvider.trust(node, &self.config(), &self.root(), &self.data_dir()).await.unwrap()
+    }
+
+    /// Returns the known host keys of a node.
+    fn known(&self, node: &Node) -> Vec<String> {
+        SshProvider.known(node, &self.data_dir()).unwrap()
     }
 
     /// Returns a manifest folder whose name contains special characters of ssh_config.
@@ -164,11 +173,11 @@ async fn first_contact_trust_and_a_changed_key() {
     Identity: the host key of gpu01 (127.0.0.1 port PORT) is not known yet
     help: trust it with: moorfast node trust gpu01 (or pin it with host_key in [nodes.gpu01])
     "#);
-    assert!(known(&node, &sshd.data_dir()).unwrap().is_empty());
+    assert!(sshd.known(&node).is_empty());
 
-    let prints = trust(&node, &sshd.data_dir(), &sshd.settings()).await.unwrap();
+    let prints = sshd.trust(&node).await;
     assert_eq!(prints.len(), 1);
-    assert_eq!(known(&node, &sshd.data_dir()).unwrap(), prints);
+    assert_eq!(sshd.known(&node), prints);
     let world = sshd.world(node.clone()).await;
     let path = sshd.dir.path().join("motd");
     world.apply("ssh_file", attributes(json!({ "path": path, "content": "hello" }))).await.unwrap();
@@ -183,8 +192,8 @@ async fn first_contact_trust_and_a_changed_key() {
     Identity: the host key of gpu01 (127.0.0.1 port PORT) has changed (now SHA256:…)
     help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console, then run: moorfast node trust gpu01
     "#);
-    assert!(forget(&node, &sshd.data_dir()).unwrap());
-    assert!(!forget(&node, &sshd.data_dir()).unwrap());
+    assert!(SshProvider.forget(&node, &sshd.data_dir()).unwrap());
+    assert!(!SshProvider.forget(&node, &sshd.data_dir()).unwrap());
     assert_eq!(sshd.failure(node).await.class, Class::Identity);
 }
 
@@ -195,11 +204,11 @@ async fn pinned_keys_decide() {
     let desired = || attributes(json!({ "path": sshd.path("none"), "content": "" }));
     let read = async |node: Node| sshd.world(node).await.read("ssh_file", Some(desired())).await;
     assert_eq!(read(pinned(sshd.public_key())).await, Ok(None));
-    let print = known(&pinned(sshd.public_key()), &sshd.data_dir()).unwrap().remove(0);
+    let print = sshd.known(&pinned(sshd.public_key())).remove(0);
     assert_eq!(read(pinned(print)).await, Ok(None));
 
     let other = fs::read_to_string(sshd.path("client_key.pub")).unwrap();
-    let other_print = known(&pinned(other.clone()), &sshd.data_dir()).unwrap().remove(0);
+    let other_print = sshd.known(&pinned(other.clone())).remove(0);
     insta::assert_snapshot!(shown(&read(pinned(other)).await.unwrap_err(), &sshd), @r#"
     Identity: the host key of gpu01 (127.0.0.1 port PORT) has changed (now SHA256:…)
     help: if the machine was replaced or its keys were rotated, compare the fingerprint on its console, then set host_key to it
@@ -226,7 +235,7 @@ async fn a_pinned_fingerprint_takes_no_connection_of_its_own() {
     while sshd.connections() < 2 {
         tokio::task::yield_now().await;
     }
-    let print = |key: String| known(&Node { host_keys: vec![key], ..sshd.node() }, &sshd.data_dir()).unwrap().remove(0);
+    let print = |key: String| sshd.known(&Node { host_keys: vec![key], ..sshd.node() }).remove(0);
     let of_another_type = print(fs::read_to_string(sshd.path("ecdsa_key.pub")).unwrap());
     let desired = || attributes(json!({ "path": sshd.path("none"), "content": "" }));
     let connections = async |pin: &String| {
@@ -241,7 +250,7 @@ async fn a_pinned_fingerprint_takes_no_connection_of_its_own() {
     assert_eq!(connections(&print(sshd.public_key())).await, 1);
     assert!(connections(&of_another_type).await > 1, "the node offers a key of another type first");
     assert_eq!(connections(&of_another_type).await, 1, "the type of the key is known now");
-    assert!(known(&sshd.node(), &sshd.data_dir()).unwrap().is_empty(), "a key is trusted only as long as it is pinned");
+    assert!(sshd.known(&sshd.node()).is_empty(), "a key is trusted only as long as it is pinned");
 }
 
 #[tokio::test]
@@ -285,7 +294,7 @@ async fn connections_and_errors_through_a_jump_host() {
     help: trust it with: moorfast node trust gpu01 (or pin it with host_key in [nodes.gpu01])
     "#);
 
-    trust(&node, &sshd.data_dir(), &sshd.settings()).await.unwrap();
+    sshd.trust(&node).await;
     let world = sshd.world(node.clone()).await;
     let path = sshd.dir.path().join("motd");
     world.apply("ssh_file", attributes(json!({ "path": path, "content": "hello" }))).await.unwrap();

@@ -18,16 +18,15 @@ use async_trait::async_trait;
 use moorfast_engine::provider::ProviderError;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use config::Settings;
+pub(crate) use config::Settings;
 pub(crate) use failure::from_sudo;
 pub(crate) use known_hosts::HostKey;
-pub use known_hosts::{forget, known};
+pub(crate) use known_hosts::{forget, known};
 pub(crate) use local::Local;
 pub(crate) use route::JumpSockets;
 pub(crate) use servers::Servers;
 pub(crate) use ssh::Ssh;
-pub use trust::trust;
-pub(crate) use trust::{offered_keys, save_keys};
+pub(crate) use trust::{offered_keys, save_keys, trust};
 
 /// A running command on a node. Dropping it closes its stdin, which ends the command.
 pub(crate) struct Channel {
