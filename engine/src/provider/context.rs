@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use super::StartPermit;
-use crate::model::Address;
+use super::{Class, ProviderError, StartPermit};
+use crate::model::{Address, is_inside};
 
 /// The environment that a provider is configured with, in addition to its configuration.
 #[derive(Clone, Debug)]
@@ -24,6 +24,21 @@ pub struct Context {
     pub start_permit: StartPermit,
     /// The receiver of progress messages.
     pub progress: Progress,
+}
+
+impl Context {
+    /// Returns the path of a file on this machine that the manifest names. Relative paths start at the folder of the manifest.
+    ///
+    /// # Errors
+    /// If the manifest is untrusted and the file is outside of its folder.
+    pub fn file(&self, path: &str) -> Result<PathBuf, ProviderError> {
+        let file = self.root.join(path);
+        if self.untrusted && !is_inside(&self.root, &self.data_dir, &file) {
+            let summary = format!("{path} is outside of the folder of the manifest, which is not trusted");
+            return Err(ProviderError::new(Class::Denied, summary));
+        }
+        Ok(file)
+    }
 }
 
 /// The channel for progress messages of long operations: what an operation waits for, how much of a file is uploaded.

@@ -1,5 +1,8 @@
 //! The errors of providers.
 
+use std::fmt::Display;
+use std::io;
+
 /// An error of a provider.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{summary}")]
@@ -47,6 +50,16 @@ impl ProviderError {
         Self { class, summary: summary.into(), detail: Vec::new(), help: None, attribute: None, private: None }
     }
 
+    /// Returns the error of a file operation, with the class that its kind has: `cannot read /etc/motd: permission denied`.
+    pub fn io(failed: impl Display, error: &io::Error) -> Self {
+        let class = match error.kind() {
+            io::ErrorKind::PermissionDenied => Class::Denied,
+            io::ErrorKind::AlreadyExists => Class::Conflict,
+            _ => Class::Failed,
+        };
+        Self::new(class, format!("{failed}: {error}"))
+    }
+
     /// Sets the help.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -56,6 +69,12 @@ impl ProviderError {
     /// Adds lines in the words of the target.
     pub fn detail(mut self, lines: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.detail.extend(lines.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the private data of an operation that was done in part.
+    pub fn private(mut self, private: serde_json::Value) -> Self {
+        self.private = Some(Box::new(private));
         self
     }
 

@@ -3,6 +3,8 @@
 //! A [`Provider`] has [`ResourceType`]s: values with a schema and the rules that need no connection. [`Provider::configure`] returns a [`Connection`], which
 //! reads and changes objects. The engine calls a connection with batches per [`Target`], so a node is read in one round trip, however many resources it has.
 //!
+//! A [`SimpleProvider`] implements the three traits for types whose objects are read and changed one at a time.
+//!
 //! A provider never prints and never accesses the state.
 
 mod action;
@@ -22,6 +24,7 @@ pub(crate) mod protected_connection;
 mod redaction;
 mod request;
 mod resource_type;
+mod simple;
 mod start_permit;
 mod target;
 
@@ -39,5 +42,6 @@ pub use proposal::{Proposal, ProposedAction, loses};
 pub use redaction::Redaction;
 pub use request::{DataRequest, Dependency, Observed, PlanRequest, ReadRequest};
 pub use resource_type::{Declaration, Invalid, ResourceType, TargetKind};
+pub use simple::{SimpleProvider, SimpleResource};
 pub use start_permit::StartPermit;
 pub use target::Target;

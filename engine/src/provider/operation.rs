@@ -35,6 +35,22 @@ pub struct Operation {
     pub timeout: Option<Duration>,
 }
 
+impl Operation {
+    /// Returns the identity of the object that the operation creates, changes or deletes.
+    ///
+    /// Returns `None` if nothing names the object.
+    pub fn identity(&self) -> Option<String> {
+        let of_object = |attributes: &Attributes| self.resource_type.identity(attributes);
+        match &self.action {
+            OperationAction::Create(desired) | OperationAction::Update(desired) => of_object(desired),
+            OperationAction::Delete => {
+                let observed = self.observed.as_ref().and_then(|observed| of_object(&observed.attributes));
+                observed.or_else(|| self.recorded.as_ref().map(|record| record.identity.clone()))
+            }
+        }
+    }
+}
+
 /// The action of an operation. The engine splits a replacement into a deletion and a creation.
 #[derive(Clone, Debug)]
 pub enum OperationAction {

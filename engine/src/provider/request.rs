@@ -80,6 +80,18 @@ pub struct DataRequest {
     pub timeout: Option<Duration>,
 }
 
+impl ReadRequest {
+    /// Returns the identity of the object: that of the desired attributes, or of the record if the manifest no longer has the instance.
+    ///
+    /// Returns `None` if the identity depends on an unknown value.
+    pub fn identity(&self) -> Option<String> {
+        match &self.desired {
+            Some(desired) => self.resource_type.identity(desired),
+            None => self.recorded.as_ref().map(|record| record.identity.clone()),
+        }
+    }
+}
+
 impl PlanRequest {
     /// Returns [`Consequence::Overwrite`] if `proposal` overwrites content of a foreign object: it replaces the object, or changes an observed value of one of
     /// the attributes `contents`.

@@ -152,3 +152,21 @@ pub struct Invalid {
     /// How to fix it.
     pub help: Option<String>,
 }
+
+impl Invalid {
+    /// Returns a violation by the value of an attribute.
+    pub fn new(attribute: &'static str, message: impl Into<String>) -> Self {
+        Self { attribute: Some(attribute), message: message.into(), help: None }
+    }
+
+    /// Returns a violation by the whole block.
+    pub fn block(message: impl Into<String>) -> Self {
+        Self { attribute: None, message: message.into(), help: None }
+    }
+
+    /// Sets how to fix it.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use moorfast_conformance::{Case, check};
 use moorfast_engine::provider::Provider;
-use moorfast_example::ExampleProvider;
+use moorfast_example::provider;
 
 #[tokio::test]
 async fn an_example_file_keeps_the_laws() {
@@ -32,7 +32,7 @@ async fn an_example_file_keeps_the_laws() {
             let path = path.clone();
             move || fs::write(&path, "token: changed by hand").unwrap()
         });
-    let providers: [Arc<dyn Provider>; 1] = [Arc::new(ExampleProvider)];
+    let providers: [Arc<dyn Provider>; 1] = [Arc::new(provider())];
     check(&providers, &case).await.unwrap();
     assert!(!path.parent().unwrap().exists(), "the folder that was created for the file is removed with it");
 }
