@@ -139,7 +139,7 @@ impl Cluster {
             .with_layer(&renewal)
             .with_layer(&guard)
             .with_layer(&BufferLayer::new(QUEUE))
-            .with_layer(&login.layer())
+            .with_layer(&login)
             .with_layer(&RetryLayer::new(Retry::default()))
             .build();
         Ok(Connected { client, server })

@@ -3,6 +3,7 @@
 //! [`Source::open`] returns the configuration of a client without credentials, and the [`Login`] that adds them to every request. No error contains
 //! the contents of a kubeconfig or the output of an exec plugin.
 
+mod authenticated;
 mod error;
 mod exec;
 mod files;
@@ -10,6 +11,7 @@ mod login;
 mod proxy;
 mod renewal;
 
+pub use authenticated::Authenticated;
 pub use error::{Error, Kind};
 pub use files::{Access, Origin, Source};
 pub use login::Login;

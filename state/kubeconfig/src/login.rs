@@ -6,19 +6,13 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use http::header::AUTHORIZATION;
-use http::{HeaderValue, Request};
+use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 use kube::Config;
-use kube::client::Body;
 use kube::config::{AuthInfo, ExecConfig};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tower::BoxError;
-use tower::filter::{AsyncFilterLayer, AsyncPredicate};
 
 use crate::Error;
 use crate::exec::{Credentials, run};
@@ -44,12 +38,14 @@ enum Method {
     Plugin { plugin: Box<ExecConfig>, last: Mutex<Issued> },
 }
 
-/// The credentials that an exec plugin returned last.
+/// The credentials that an exec plugin returned.
 #[derive(Clone)]
-struct Issued {
-    header: Option<HeaderValue>,
+pub(crate) struct Issued {
+    pub(crate) header: Option<HeaderValue>,
     certificate: Option<Certificate>,
     expires: Option<Timestamp>,
+    /// Whether the server refused them, and the plugin had no others.
+    is_refused: bool,
 }
 
 /// A client certificate and its key as base64 of PEM, as in a kubeconfig.
@@ -81,7 +77,22 @@ impl Issued {
             certificate: STANDARD.encode(certificate),
             key: SecretString::from(STANDARD.encode(key)),
         });
-        Ok(Self { header: token.as_deref().map(bearer).transpose()?, certificate, expires })
+        Ok(Self { header: token.as_deref().map(bearer).transpose()?, certificate, expires, is_refused: false })
+    }
+
+    /// Runs the plugin again.
+    async fn again(&self, plugin: &ExecConfig) -> Result<Self, Error> {
+        let issued = Self::by(plugin).await?;
+        match issued.is_like(self) {
+            true => Ok(issued),
+            false => Err(Error::login(
+                "the exec plugin of the kubeconfig returned another kind of credentials than the first time",
+            )),
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.header == other.header && self.certificate == other.certificate
     }
 
     fn is_due(&self) -> bool {
@@ -150,12 +161,30 @@ impl Login {
         }
     }
 
-    /// Returns the layer that adds the credentials to requests.
-    pub fn layer(&self) -> AsyncFilterLayer<Self> {
-        AsyncFilterLayer::new(self.clone())
+    /// Returns the current credentials of the exec plugin, if there is one.
+    pub(crate) async fn issued(&self) -> Result<Option<Issued>, Error> {
+        match &*self.0 {
+            Method::Plugin { plugin, last } => renewed(plugin, last).await.map(Some),
+            Method::None | Method::Header(_) | Method::File { .. } => Ok(None),
+        }
     }
 
-    async fn header(&self) -> Result<Option<HeaderValue>, Error> {
+    /// Returns other credentials of the exec plugin than those that the server refused. Returns `None` if the plugin has no others.
+    pub(crate) async fn replacement(&self, refused: &Issued) -> Result<Option<Issued>, Error> {
+        let Method::Plugin { plugin, last } = &*self.0 else { return Ok(None) };
+        let mut last = last.lock().await;
+        if last.is_same(refused) {
+            if last.is_refused {
+                return Ok(None);
+            }
+            let issued = last.again(plugin).await?;
+            *last = Issued { is_refused: issued.is_same(refused), ..issued };
+        }
+        Ok((!last.is_refused).then(|| last.clone()))
+    }
+
+    /// Returns the value of the header `Authorization`.
+    pub(crate) async fn header(&self) -> Result<Option<HeaderValue>, Error> {
         match &*self.0 {
             Method::None => Ok(None),
             Method::Header(header) => Ok(Some(header.clone())),
@@ -177,31 +206,9 @@ impl Login {
 async fn renewed(plugin: &ExecConfig, last: &Mutex<Issued>) -> Result<Issued, Error> {
     let mut last = last.lock().await;
     if last.is_due() {
-        let issued = Issued::by(plugin).await?;
-        if !issued.is_like(&last) {
-            return Err(Error::login(
-                "the exec plugin of the kubeconfig returned another kind of credentials than the first time",
-            ));
-        }
-        *last = issued;
+        *last = last.again(plugin).await?;
     }
     Ok(last.clone())
-}
-
-impl AsyncPredicate<Request<Body>> for Login {
-    type Future = BoxFuture<'static, Result<Request<Body>, BoxError>>;
-    type Request = Request<Body>;
-
-    fn check(&mut self, mut request: Request<Body>) -> Self::Future {
-        let login = self.clone();
-        async move {
-            if let Some(header) = login.header().await? {
-                request.headers_mut().insert(AUTHORIZATION, header);
-            }
-            Ok(request)
-        }
-        .boxed()
-    }
 }
 
 /// Returns the ID token of `auth-provider: oidc`, the only one that clients still support.
@@ -248,13 +255,12 @@ mod tests {
     async fn authorization(user: serde_json::Value) -> Result<Option<String>, String> {
         let mut user: AuthInfo = serde_json::from_value(user).unwrap();
         let login = Login::take(&mut user).await.map_err(|e| e.summary)?;
-        let request = Request::get("/version").body(Body::empty()).unwrap();
-        let request = login.clone().check(request).await.unwrap();
+        let header = login.header().await.unwrap();
         assert!(
             user.token.is_none() && user.token_file.is_none() && user.exec.is_none(),
             "no credentials are left for kube"
         );
-        Ok(request.headers().get(AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned()))
+        Ok(header.map(|value| value.to_str().unwrap().to_owned()))
     }
 
     #[tokio::test]

@@ -102,7 +102,7 @@ impl Kubernetes {
             StateError::Config(format!("the backend cannot create a client for the cluster: {error}"))
         })?;
         let client = builder.with_layer(&renewal).with_layer(&layer_fn(Bounded));
-        let client = client.with_layer(&BufferLayer::new(QUEUE)).with_layer(&login.layer()).build();
+        let client = client.with_layer(&BufferLayer::new(QUEUE)).with_layer(&login).build();
         Ok((client, namespace))
     }
 
