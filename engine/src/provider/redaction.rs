@@ -7,8 +7,11 @@ use crate::provider::{Consequence, ProviderError};
 const PLACEHOLDER: &str = "(sensitive)";
 /// A shorter text is redacted only as a whole word, because it may be part of another word.
 const ANYWHERE_MIN: usize = 4;
-/// A shorter text is redacted only in quotation marks, because it may be an ordinary word.
-const WORD_MIN: usize = 3;
+/// These words are redacted only where a message shows a value, because they are in most messages.
+const ORDINARY: [&str; 34] = [
+    "a", "all", "an", "and", "any", "are", "as", "at", "be", "but", "by", "can", "did", "do", "for", "has", "if", "in",
+    "is", "it", "its", "may", "no", "not", "of", "on", "one", "or", "set", "so", "the", "to", "up", "was",
+];
 /// A shorter line of a longer text is not redacted by itself, because it may be ordinary syntax such as `else`.
 const LINE_MIN: usize = 8;
 
@@ -30,7 +33,8 @@ struct Hidden {
 enum Occurs {
     Anywhere,
     AsWord,
-    Quoted,
+    /// As a word beside a quotation mark or another delimiter, or at the end of a line.
+    AsValue,
 }
 
 impl Redaction {
@@ -80,10 +84,11 @@ impl Redaction {
 
 impl Hidden {
     fn new(text: &str) -> Option<Self> {
-        let occurs = match text.chars().count() {
-            0 => return None,
-            count if count < WORD_MIN => Occurs::Quoted,
-            count if count < ANYWHERE_MIN => Occurs::AsWord,
+        let occurs = match text {
+            "" => return None,
+            "true" | "false" => Occurs::AsWord,
+            text if ORDINARY.contains(&text) => Occurs::AsValue,
+            text if text.chars().count() < ANYWHERE_MIN => Occurs::AsWord,
             _ => Occurs::Anywhere,
         };
         Some(Self { text: text.to_owned(), occurs })
@@ -94,7 +99,7 @@ impl Hidden {
         let mut rest = 0;
         for (start, _) in text.match_indices(&self.text) {
             let end = start + self.text.len();
-            if self.matches_between(text[..start].chars().next_back(), text[end..].chars().next()) {
+            if self.matches_between(&text[..start], &text[end..]) {
                 replaced.push_str(&text[rest..start]);
                 replaced.push_str(PLACEHOLDER);
                 rest = end;
@@ -104,16 +109,29 @@ impl Hidden {
         replaced
     }
 
-    /// Whether the text between these characters is the sensitive value.
-    fn matches_between(&self, before: Option<char>, after: Option<char>) -> bool {
-        let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-');
-        let quotes = |c: Option<char>| c.is_some_and(|c| "'\"`\u{2018}\u{2019}".contains(c));
+    /// Whether the text between these texts is the sensitive value.
+    fn matches_between(&self, before: &str, after: &str) -> bool {
         match self.occurs {
             Occurs::Anywhere => true,
-            Occurs::AsWord => !is_word(before) && !is_word(after),
-            Occurs::Quoted => quotes(before) && quotes(after),
+            Occurs::AsWord => is_word_between(before, after),
+            Occurs::AsValue => is_word_between(before, after) && is_value_between(before, after),
         }
     }
+}
+
+/// Whether the text between these texts is a whole word, and not part of a path, an address or a version.
+fn is_word_between(before: &str, after: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || "_-/".contains(c);
+    // A full stop ends a sentence, or it is inside a word.
+    let continues = after.strip_prefix('.').unwrap_or(after).starts_with(is_word);
+    !before.ends_with(|c| is_word(c) || c == '.') && !continues
+}
+
+/// Whether the place between these texts shows a value, and not a word of a sentence.
+fn is_value_between(before: &str, after: &str) -> bool {
+    let ends = after.is_empty() || after == "." || after.starts_with(".\n");
+    let closes = |c: char| "'\"`\u{2018}\u{2019}:=,;)]}>\n".contains(c);
+    before.ends_with(|c| "'\"`\u{2018}\u{2019}:=,([{<".contains(c)) || after.starts_with(closes) || ends
 }
 
 /// Returns the forms in which a message may show `text`: unchanged, escaped as in JSON and in a shell, and line by line.
@@ -145,6 +163,8 @@ fn collect_all(value: &Value, texts: &mut Vec<String>) {
     match value.reveal() {
         Value::String(text) => texts.push(text.clone()),
         Value::Number(number) => texts.push(number.to_string()),
+        // One of them reveals the other.
+        Value::Bool(_) => texts.extend(["true", "false"].map(str::to_owned)),
         Value::List(items) => items.iter().for_each(|item| collect_all(item, texts)),
         // The names of a sensitive map are as sensitive as its values.
         sealed if sealed.is_sealed() => {}
@@ -190,9 +210,29 @@ mod tests {
             ("api", "the API server api-1 and capital", "the API server api-1 and capital"),
             ("api", "user api: unknown", "user (sensitive): unknown"),
             ("", "nothing", "nothing"),
+            ("x", "chown: invalid user: x", "chown: invalid user: (sensitive)"),
+            ("x", "user x does not exist", "user (sensitive) does not exist"),
+            ("to", "invalid user to: no such user", "invalid user (sensitive): no such user"),
+            ("to", "cannot write to /a to", "cannot write to /a (sensitive)"),
+            ("a", "mode=a of a file /a in a.b", "mode=(sensitive) of a file /a in a.b"),
+            ("7", "uid 7 is taken.", "uid (sensitive) is taken."),
+            ("7", "the value is 7.", "the value is (sensitive)."),
+            ("7", "7:7 at 10.0.7.1, v1.7, 17 and /x/7", "(sensitive):(sensitive) at 10.0.7.1, v1.7, 17 and /x/7"),
         ];
         for (secret, text, expected) in cases {
             assert_eq!(redaction(secret).text(text), expected, "{secret:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_booleans_are_redacted_as_words() {
+        let cases = [
+            (Value::from(7), "`size` is 7, not 17", "`size` is (sensitive), not 17"),
+            (Value::from(true), "value true: untrue", "value (sensitive): untrue"),
+            (Value::from(true), "expected false", "expected (sensitive)"),
+        ];
+        for (secret, text, expected) in cases {
+            assert_eq!(Redaction::of([&secret.clone().sensitive()]).text(text), expected, "{secret:?}");
         }
     }
 
