@@ -13,7 +13,7 @@ use super::requests::ReadRequests;
 use crate::configuration::expand::Instance;
 use crate::model::{Attributes, Identified, NodeName};
 use crate::provider::{
-    Class, Connection, DataRequest, Observed, PlanRequest, Proposal, ProviderError, ReadRequest, Target,
+    Class, Connection, Consequence, DataRequest, Observed, PlanRequest, Proposal, ProviderError, ReadRequest, Target,
 };
 use crate::session::{Event, Events, Session};
 
@@ -55,6 +55,17 @@ pub(super) async fn propose<'a>(
     requests: Batches<(Candidate<'a>, PlanRequest)>,
 ) -> Answers<Candidate<'a>, PlanRequest, Proposal> {
     ask(session, requests, async |connection, target, requests| connection.plan(target, requests).await).await
+}
+
+/// Asks the providers for the side effects of removals.
+pub(super) async fn removal_consequences<S>(
+    session: &Session,
+    requests: Batches<(S, ReadRequest)>,
+) -> Answers<S, ReadRequest, Vec<Consequence>> {
+    let call = async |connection: &Arc<dyn Connection>, target: &Target, requests: &[ReadRequest]| {
+        connection.removal_consequences(target, requests).await
+    };
+    ask(session, requests, call).await
 }
 
 /// Makes one call for each batch, all of them concurrently. Returns all requests with their results, in their order.

@@ -12,6 +12,7 @@
 //! | 6 | `decide`, `provisional` | a proposal | `Decision`: a change with its reasons |
 //! | 7 | `orphans` | the records that no instance has | decisions to remove them |
 //! | 8 | `replacements` | all decisions | the order of replacements in the `Draft` |
+//! | 9 | `side_effects`, `calls` | the removals in the `Draft` | their consequences for other objects |
 //!
 //! `planner` runs the stages: 5 and 6 once for each wave of the graph. A refresh has only the stages 1 to 4 and `refresh`.
 
@@ -49,6 +50,7 @@ mod rollout;
 mod samples;
 mod selected;
 pub(crate) mod sequence;
+mod side_effects;
 mod superseded;
 mod triggers;
 

@@ -17,6 +17,7 @@ use super::refresh::refresh;
 use super::replacements::order_replacements;
 use super::requests;
 use super::selected::Selected;
+use super::side_effects;
 use crate::configuration::expand::Instance;
 use crate::configuration::static_values::{deduplicated, with_unknown};
 use crate::model::{Address, Attributes, Decoded, Mode};
@@ -51,8 +52,12 @@ impl Planner<'_> {
                 }
                 self.remove_orphans(&prior, &selected, &mut readings, &mut draft)?;
                 order_replacements(&mut draft.changes, &draft.items);
+                self.add_side_effects(&mut draft).await?;
             }
-            PlanMode::Destroy => self.remove_orphans(&prior, &selected, &mut readings, &mut draft)?,
+            PlanMode::Destroy => {
+                self.remove_orphans(&prior, &selected, &mut readings, &mut draft)?;
+                self.add_side_effects(&mut draft).await?;
+            }
             PlanMode::RefreshOnly => {
                 for (address, record) in prior.records.iter().filter(|(address, _)| selected.contains(address)) {
                     match refresh(inputs, &prior, address, record, &mut readings) {
@@ -190,6 +195,19 @@ impl Planner<'_> {
         }
         draft.warnings.extend(warnings);
         decisions.into_iter().for_each(|decision| draft.add(decision));
+        self.note_unread(failures, draft)
+    }
+
+    /// Adds the side effects of removals to their changes.
+    async fn add_side_effects(&self, draft: &mut Draft) -> Result<(), Failure> {
+        let mut failures = Vec::new();
+        let requests = side_effects::removals(&self.inputs, draft);
+        for (i, request, consequences) in calls::removal_consequences(self.session, requests).await {
+            match consequences {
+                Ok(consequences) => draft.changes[i].consequences.extend(consequences),
+                Err(error) => failures.push((request.address, error)),
+            }
+        }
         self.note_unread(failures, draft)
     }
 

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    Applied, Class, DataRequest, Observed, Operation, PlanRequest, Proposal, ProviderError, ReadRequest, Target,
+    Applied, Class, Consequence, DataRequest, Observed, Operation, PlanRequest, Proposal, ProviderError, ReadRequest,
+    Target,
 };
 use crate::model::{Address, Attributes, Identified, Machine};
 
@@ -61,6 +62,15 @@ pub trait Connection: Send + Sync {
 
     /// Returns for each object how it can be given its desired attributes. Changes nothing.
     async fn plan(&self, target: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>>;
+
+    /// Returns for each object what else its removal would change, for example the packages that need a removed package. Changes nothing.
+    async fn removal_consequences(
+        &self,
+        _target: &Target,
+        requests: &[ReadRequest],
+    ) -> Vec<Result<Vec<Consequence>, ProviderError>> {
+        requests.iter().map(|_| Ok(Vec::new())).collect()
+    }
 
     /// Runs the operations, concurrently if possible. Sends the index and the result of each operation to `outcomes` as soon as it ends.
     ///

@@ -9,8 +9,8 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use super::marking::{marked, marked_reading};
 use crate::model::{Address, Attributes, Identified, Machine, Value};
 use crate::provider::{
-    Applied, Connection, DataRequest, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
-    ReadRequest, Redaction, Target,
+    Applied, Connection, Consequence, DataRequest, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProviderError, ReadRequest, Redaction, Target,
 };
 
 /// A connection of a provider with marked results and redacted messages.
@@ -116,6 +116,18 @@ impl Connection for ProtectedConnection {
             consequences: proposal.consequences.into_iter().map(|c| redaction.consequence(c)).collect(),
             ..proposal
         })
+    }
+
+    async fn removal_consequences(
+        &self,
+        target: &Target,
+        requests: &[ReadRequest],
+    ) -> Vec<Result<Vec<Consequence>, ProviderError>> {
+        let answers = self.0.removal_consequences(target, requests).await;
+        let redact = |redaction: &Redaction, consequences: Vec<Consequence>| {
+            consequences.into_iter().map(|consequence| redaction.consequence(consequence)).collect()
+        };
+        protected(requests, answers, |_, consequences| consequences, |found| !found.is_empty(), redact)
     }
 
     async fn apply(

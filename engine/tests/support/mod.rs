@@ -42,6 +42,8 @@ pub struct World {
     pub explains_once: Option<String>,
     /// Operations on these keys do their work and fail then.
     pub late: Vec<String>,
+    /// The objects that are removed too, by the key of the removed item.
+    pub side_effects: BTreeMap<String, String>,
     /// The key that must exist before the cluster answers.
     pub answers_once: Option<String>,
     /// The line of the log after which the user interrupts the run.
@@ -354,6 +356,19 @@ impl Connection for Memory {
             Some(Observed { attributes: marked(found.attributes, &wanted), ..found })
         };
         requests.iter().map(|r| Ok(look(r))).collect()
+    }
+
+    async fn removal_consequences(
+        &self,
+        _: &Target,
+        requests: &[ReadRequest],
+    ) -> Vec<Result<Vec<Consequence>, ProviderError>> {
+        let world = self.world();
+        let of = |request: &ReadRequest| {
+            let object = world.side_effects.get(&request.recorded.as_ref()?.identity)?.clone();
+            Some(Consequence::Removal { object })
+        };
+        requests.iter().map(|request| Ok(of(request).into_iter().collect())).collect()
     }
 
     async fn plan(&self, _: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use moorfast_engine::model::{Attributes, Identified, Machine, Node, NodeName, Transport, Value};
 use moorfast_engine::provider::{
-    Class, Connection, Context, DataRequest, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    Class, Connection, Consequence, Context, DataRequest, Observed, Operation, OperationAction, PlanRequest, Proposal,
     ProviderError, ReadRequest, ResourceType, Target,
 };
 use tokio::sync::mpsc::UnboundedSender;
@@ -194,6 +194,14 @@ impl Connection for SshConnection {
     async fn plan(&self, target: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
         self.hash_sources(requests.iter().map(|r| (&r.resource_type, &r.desired))).await;
         planning::plan(self.shell(target), requests, &self.sources).await
+    }
+
+    async fn removal_consequences(
+        &self,
+        target: &Target,
+        requests: &[ReadRequest],
+    ) -> Vec<Result<Vec<Consequence>, ProviderError>> {
+        planning::removal_consequences(self.shell(target), requests).await
     }
 
     async fn apply(&self, target: &Target, operations: &[Operation], outcomes: UnboundedSender<Outcome>) {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use moorfast_engine::provider::{Class, PlanRequest, Proposal, ProposedAction, ProviderError};
+use moorfast_engine::provider::{
+    Class, Consequence, PlanRequest, Proposal, ProposedAction, ProviderError, ReadRequest,
+};
 
 use crate::failure::{require_success, shortened};
 use crate::limits::quick_limit;
@@ -86,4 +88,37 @@ async fn simulate(
             (Ok(_), Err(_)) => {}
         }
     }
+}
+
+/// Returns the side effects of removals, with one exec if a removal must be simulated.
+pub(crate) async fn removal_consequences(
+    shell: Result<Arc<NodeShell>, ProviderError>,
+    requests: &[ReadRequest],
+) -> Vec<Result<Vec<Consequence>, ProviderError>> {
+    let mut consequences: Vec<_> = requests.iter().map(|_| Ok(Vec::new())).collect();
+    let mut script = Script::new();
+    let mut simulated = Vec::new();
+    for (request, consequences) in requests.iter().zip(&mut consequences) {
+        let (Ok(resource), Some(record)) = (resource_of(&request.resource_type), &request.recorded) else { continue };
+        if let Some(simulation) = resource.removal_simulation(record) {
+            script.section(&simulation);
+            simulated.push((resource, record, consequences));
+        }
+    }
+    if simulated.is_empty() {
+        return consequences;
+    }
+    let answers = match &shell {
+        Ok(shell) => per_section(shell.read(&script, quick_limit(simulated.len())).await, simulated.len()),
+        Err(error) => vec![Err(error.clone()); simulated.len()],
+    };
+    for ((resource, record, consequences), answer) in simulated.into_iter().zip(answers) {
+        let what = format!("simulate the removal of {}", record.identity.replace(':', " "));
+        let answer = match &shell {
+            Ok(shell) => answer.and_then(|answer| require_success(&shell.node, &what, answer).map_err(shortened)),
+            Err(_) => answer,
+        };
+        *consequences = answer.map(|answer| resource.removal_consequences(record, &answer));
+    }
+    consequences
 }

@@ -119,6 +119,16 @@ pub(crate) trait Resource: Send + Sync {
     /// Adds the result of the simulation to `proposal`.
     fn add_simulation(&self, _request: &PlanRequest, _answer: &Section, _proposal: &mut Proposal) {}
 
+    /// Returns shell that reports in fields the side effects of a removal, without changing anything.
+    fn removal_simulation(&self, _record: &Record) -> Option<String> {
+        None
+    }
+
+    /// Returns the consequences of a removal from the result of its simulation.
+    fn removal_consequences(&self, _record: &Record, _answer: &Section) -> Vec<Consequence> {
+        Vec::new()
+    }
+
     /// Returns the shell that carries out `operation`. Unless it is a removal, the result is read after it.
     fn apply_script(
         &self,

@@ -212,6 +212,42 @@ held | blob held
         }
     }
 
+    fn removal_simulation(&self, record: &Record) -> Option<String> {
+        let names = removable(record);
+        (!names.is_empty()).then(|| {
+            format!(
+                "{READ}{TRANSACTION}{}
+if [ $# -gt 0 ]; then
+  if R=$(transaction purge \"$@\" 2>&1); then printf '%s\\n' \"$R\" | blob transaction; else printf '%s\\n' \"$R\" | blob failure; fi
+  if [ -x /usr/bin/apt-get ]; then R=$(transaction purge --auto-remove \"$@\"); else R=$(transaction remove \"$@\"); fi || R=
+  printf '%s\\n' \"$R\" | blob unneeded
+fi",
+                installed(&names)
+            )
+        })
+    }
+
+    fn removal_consequences(&self, record: &Record, answer: &Section) -> Vec<Consequence> {
+        let (own, named) = (own(&record.private), removable(record));
+        let transaction = Transaction::of(answer);
+        let is_own = |(name, _): &&(String, String)| own.contains(&name.split(':').next().unwrap_or(name).to_owned());
+        let (needed, foreign): (Vec<_>, Vec<_>) = transaction.removed.iter().partition(is_own);
+        let unneeded = removed(&answer.text("unneeded").unwrap_or_default());
+        let mut gone: Vec<_> = needed.into_iter().chain(unneeded.iter().filter(is_own)).collect();
+        gone.retain(|(name, _)| !named.contains(name));
+        gone.sort();
+        gone.dedup();
+        let removal =
+            |(name, version): &(String, String)| Consequence::Removal { object: format!("package {name} {version}") };
+        let foreign: Vec<&str> = foreign.into_iter().map(|(name, _)| name.as_str()).collect();
+        let obstacle = (!foreign.is_empty()).then(|| Consequence::Obstacle {
+            message: format!("packages that moorfast did not install need them: {}", foreign.join(" ")),
+        });
+        let failed = transaction.consequences(true, true).into_iter();
+        let failed = failed.filter(|consequence| matches!(consequence, Consequence::Obstacle { .. }));
+        gone.into_iter().map(removal).chain(obstacle).chain(failed).collect()
+    }
+
     fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let own = own(&subject.private);
         let names = texts(&subject.attributes, "names");
@@ -280,6 +316,14 @@ fn is_version(entry: &str, version: &str) -> bool {
 fn own(private: &serde_json::Value) -> Vec<String> {
     let names = private["installed"].as_array().map(Vec::as_slice).unwrap_or_default();
     names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+}
+
+/// Returns the packages that a destroy removes by their names.
+fn removable(record: &Record) -> Vec<String> {
+    let own = own(&record.private);
+    let recorded = record.attributes.get("names").and_then(|names| names.as_array()).into_iter().flatten();
+    let names = recorded.filter_map(|name| name.as_str()).map(|name| name_of(name).to_owned());
+    names.filter(|name| own.contains(name)).collect()
 }
 
 /// Returns the packages that moorfast installed and that are no longer in `names`.

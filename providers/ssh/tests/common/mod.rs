@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use moorfast_engine::model::{Address, Attributes, Node, NodeName, ResourceAddress, Transport, Value, seal_attributes};
 use moorfast_engine::provider::{
-    Applied, Connection, Context, Observed, Operation, OperationAction, PlanRequest, Progress, Proposal,
+    Applied, Connection, Consequence, Context, Observed, Operation, OperationAction, PlanRequest, Progress, Proposal,
     ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, StartPermit, Target,
 };
 use moorfast_engine::state::{Record, SealKey};
@@ -254,6 +254,17 @@ impl World {
         self.operate(kind, action, observed, Vec::new()).await.unwrap();
         self.add_record(kind, &Applied { attributes: full, private, notes: Vec::new() });
         self.records.lock().unwrap().get_mut(kind).unwrap().incomplete = true;
+    }
+
+    /// Returns the consequences of a destroy, as a plan shows them.
+    pub async fn removal_consequences(&self, kind: &str) -> Result<Vec<Consequence>, ProviderError> {
+        let request = ReadRequest {
+            address: address(kind),
+            resource_type: resource_type(kind),
+            desired: None,
+            recorded: self.record(kind).map(Arc::new),
+        };
+        self.connection.removal_consequences(&self.target, &[request]).await.pop().unwrap()
     }
 
     pub async fn destroy(&self, kind: &str) -> Result<Applied, ProviderError> {

@@ -156,3 +156,25 @@ async fn a_package_that_replaces_another_shows_it_as_removed() {
     world.destroy(PACKAGE).await.unwrap();
     assert_eq!(repository.installed(), "");
 }
+
+#[tokio::test]
+async fn a_destroy_shows_what_else_is_removed_and_what_prevents_it() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    let repository = Repository::on(&testbed);
+    let removal = |package: &str| Consequence::Removal { object: format!("package {package}") };
+    world.apply(PACKAGE, attributes(json!({ "names": ["mf-uses"] }))).await.unwrap();
+    assert_eq!(world.removal_consequences(PACKAGE).await.unwrap(), [removal("mf-tool 2.0")]);
+    assert_eq!(repository.installed(), "mf-tool-2.0 mf-uses-1.0");
+    world.destroy(PACKAGE).await.unwrap();
+    assert_eq!(repository.installed(), "");
+
+    world.apply(PACKAGE, attributes(json!({ "names": ["mf-tool"] }))).await.unwrap();
+    assert_eq!(world.removal_consequences(PACKAGE).await.unwrap(), []);
+    testbed.sh("apt-get -y -q install mf-uses");
+    let needed = "packages that moorfast did not install need them: mf-uses";
+    assert_eq!(world.removal_consequences(PACKAGE).await.unwrap(), obstacle(needed));
+    let error = world.destroy(PACKAGE).await.unwrap_err();
+    assert!(error.summary.contains(needed), "{error}");
+    assert_eq!(repository.installed(), "mf-tool-2.0 mf-uses-1.0");
+}
