@@ -46,6 +46,8 @@ pub(crate) enum EdgeReason {
     Recorded,
     /// A dependant stops using the object before the object is removed.
     Release,
+    /// An instance keeps the record of its old object until the new owner has removed this object, because the records of its contents name the instance.
+    HandOver,
 }
 
 /// The parts of changes and their order.
@@ -164,13 +166,17 @@ struct Places<'a> {
     has_removals: bool,
     /// The part that removes each object.
     removers: HashMap<Object<'a>, usize>,
+    /// The record of each object.
+    owners: HashMap<Object<'a>, &'a Recorded>,
 }
 
 impl<'a> Places<'a> {
     fn of(changes: &'a [Change], items: &'a HashMap<Address, Item>) -> Self {
+        let records = changes.iter().filter_map(|change| items.get(&change.address)?.recorded.as_ref());
         Self {
             changes,
             items,
+            owners: records.map(|record| (recorded_object(record), record)).collect(),
             of_address: changes.iter().enumerate().map(|(i, change)| (&change.address, i)).collect(),
             makes: vec![None; changes.len()],
             removals: vec![Vec::new(); changes.len()],
@@ -200,14 +206,35 @@ impl<'a> Places<'a> {
 
     /// Returns the object that a part removes.
     fn removed(&self, i: usize, old: OldObject) -> Option<Object<'a>> {
-        let (change, item) = (&self.changes[i], self.item(i)?);
-        let is_other = item.former.is_some() || change.identity.is_none() || !change.action.is_replacement();
         match old {
-            OldObject::Superseded(place) => {
-                item.superseded.get(place).map(|superseded| recorded_object(&superseded.record))
+            OldObject::Own | OldObject::Displaced if self.has_new_identity(i, old) => object_of(&self.changes[i]),
+            OldObject::Own | OldObject::Superseded(_) | OldObject::Displaced => {
+                self.recorded_by_instance(i, old).map(|record| recorded_object(record))
             }
-            OldObject::Own if is_other => item.recorded.as_ref().map(|record| recorded_object(record)),
-            OldObject::Own | OldObject::Displaced => object_of(change),
+        }
+    }
+
+    /// Whether an old object has the new identity of its change. Another instance may have recorded it.
+    fn has_new_identity(&self, i: usize, old: OldObject) -> bool {
+        let change = &self.changes[i];
+        let is_own = || {
+            let has_former = self.item(i).is_some_and(|item| item.former.is_some());
+            change.action.is_replacement() && change.identity.is_some() && !has_former
+        };
+        match old {
+            OldObject::Superseded(_) => false,
+            OldObject::Own => is_own(),
+            OldObject::Displaced => true,
+        }
+    }
+
+    /// Returns the record that the instance of a change has of an old object.
+    fn recorded_by_instance(&self, i: usize, old: OldObject) -> Option<&'a Recorded> {
+        let item = self.item(i)?;
+        match old {
+            OldObject::Superseded(place) => item.superseded.get(place).map(|superseded| &superseded.record),
+            OldObject::Own => item.recorded.as_ref(),
+            OldObject::Displaced => None,
         }
     }
 
@@ -217,11 +244,17 @@ impl<'a> Places<'a> {
             let others = self.removals_of_all(self.recorded_dependencies(i, *old), true);
             edges.extend(others.into_iter().filter(|d| d != removal).map(|d| (EdgeReason::Recorded, *removal, d)));
         }
+        let is_other = |removal: &usize| self.removals[i].iter().all(|(_, own)| own != removal);
+        let old_object = self.record(&change.address).map(|record| recorded_object(record));
+        let new_owner = old_object.and_then(|object| self.removers.get(&object)).copied().filter(is_other);
+        let given_up = self.removals[i].iter().map(|(_, removal)| *removal).filter(|_| change.action == Action::Forget);
+        for given_up in given_up.chain(self.makes[i]) {
+            edges.extend(new_owner.map(|removal| (EdgeReason::HandOver, removal, given_up)));
+        }
         let Some(make) = self.makes[i] else { return };
         let before = change.dependencies.iter().filter_map(|d| self.makes[*self.of_address.get(d)?]);
         edges.extend(before.filter(|before| *before != make).map(|before| (EdgeReason::Manifest, before, make)));
         let remover = object_of(change).and_then(|object| self.removers.get(&object)).copied();
-        let is_other = |removal: &usize| self.removals[i].iter().all(|(_, own)| own != removal);
         edges.extend(remover.filter(is_other).map(|removal| (EdgeReason::Identity, removal, make)));
         let recorded =
             self.item(i).and_then(|item| item.recorded.as_ref()).into_iter().flat_map(Recorded::dependencies);
@@ -263,8 +296,9 @@ impl<'a> Places<'a> {
 
     /// Returns the parts that remove the old objects of an address, even if another instance owns them now.
     fn removals_of(&self, address: &Address) -> BTreeSet<usize> {
-        let own = self.of_address.get(address).into_iter().flat_map(|i| &self.removals[*i]);
-        let own = own.filter(|(old, _)| *old != OldObject::Displaced).map(|(_, place)| *place);
+        let own =
+            self.of_address.get(address).into_iter().flat_map(|i| self.removals[*i].iter().map(|part| (*i, part)));
+        let own = own.filter(|(i, (old, _))| !self.has_new_identity(*i, *old)).map(|(_, (_, place))| *place);
         let object = self.record(address).and_then(|record| self.removers.get(&recorded_object(record)));
         own.chain(object.copied()).collect()
     }
@@ -275,20 +309,14 @@ impl<'a> Places<'a> {
 
     /// Returns the recorded dependencies of an old object.
     fn recorded_dependencies(&self, i: usize, old: OldObject) -> Vec<Address> {
-        let Some(item) = self.item(i) else { return Vec::new() };
-        let record = match old {
-            OldObject::Superseded(place) => item.superseded.get(place).map(|superseded| &superseded.record),
-            OldObject::Own => item.recorded.as_ref().or_else(|| self.owner(&self.changes[i])),
-            OldObject::Displaced => self.owner(&self.changes[i]),
-        };
+        let owner = self.owner(&self.changes[i]).filter(|_| self.has_new_identity(i, old));
+        let record = owner.or_else(|| self.recorded_by_instance(i, old));
         record.into_iter().flat_map(Recorded::dependencies).cloned().collect()
     }
 
     /// Returns the record of the existing object with the new identity of a change.
     fn owner(&self, change: &Change) -> Option<&'a Recorded> {
-        let object = object_of(change)?;
-        let records = self.items.values().filter_map(|item| item.recorded.as_ref());
-        records.into_iter().find(|record| recorded_object(record) == object)
+        self.owners.get(&object_of(change)?).copied()
     }
 
     /// Whether the existing object with the new identity depends on the old object.
