@@ -276,7 +276,7 @@ make() {
   printf 'Name: %s\nVersion: %s\nRelease: 1\nSummary: A test\nLicense: MIT\nBuildArch: noarch\n%b%%description\nA test\n%%files\n' "$1" "$2" "$3" > one.spec
   rpmbuild -bb --quiet --define '_topdir /tmp/rpms' --define '_rpmdir /srv/rpms' one.spec
 }
-make mf-a 1.0; make mf-a 2.0; make mf-needs-a 1.0 'Requires: mf-a\n'; make mf-not-a 1.0 'Conflicts: mf-a\n'; make mf-b 1.0; make mf-for-b 1.0 'Obsoletes: mf-b < 2\n'
+make mf-a 1.0; make mf-a 2.0; make mf-needs-a 1.0 'Requires: mf-a\n'; make mf-uses-needs-a 1.0 'Requires: mf-needs-a\n'; make mf-not-a 1.0 'Conflicts: mf-a\n'; make mf-b 1.0; make mf-for-b 1.0 'Obsoletes: mf-b < 2\n'
 createrepo_c -q /srv/rpms
 printf '[own]\nname=own\nbaseurl=file:///srv/rpms\ngpgcheck=0\n' > /etc/yum.repos.d/own.repo
 mv /usr/bin/apt-get /usr/bin/apt-get.hidden
@@ -332,6 +332,12 @@ async fn dnf_plans_removals_and_downgrades() {
     let absent = attributes(json!({ "names": ["mf-a"], "state": "absent" }));
     let plan = world.plan("ssh_package", absent).await.unwrap();
     assert_eq!(plan.consequences, [removal("package mf-a 2.0-1"), removal("package mf-needs-a 1.0-1")]);
+    assert_eq!(world.removal_consequences("ssh_package").await.unwrap(), [removal("package mf-a 2.0-1")]);
+    testbed.sh("rpm -i /srv/rpms/noarch/mf-uses-needs-a-1.0-1.noarch.rpm");
+    let needed = "packages that moorfast did not install need them: mf-uses-needs-a".to_owned();
+    let consequences = world.removal_consequences("ssh_package").await.unwrap();
+    assert_eq!(consequences, [removal("package mf-a 2.0-1"), Consequence::Obstacle { message: needed }]);
+    testbed.sh("rpm -e mf-uses-needs-a");
     world.destroy("ssh_package").await.unwrap();
     assert_eq!(installed(), "");
 
