@@ -188,6 +188,42 @@ async fn a_certificate_that_a_controller_injects_is_not_a_difference() {
     }
 }
 
+/// A field that the manifest declares empty, and that another manager filled before the adoption, is a conflict. After `force_conflicts` it is no
+/// difference that this manager fills it again.
+#[tokio::test]
+async fn a_field_that_is_declared_empty_and_filled_before_the_adoption_is_a_conflict() {
+    let Some(kubeconfig) = kubeconfig() else { return };
+    let api: Api<ValidatingWebhookConfiguration> = Api::all(client(&kubeconfig, |_| {}).await);
+    for (case, by_kubectl) in [("kubectl", true), ("helm", false)] {
+        let mut instance = Instance::new("kubernetes_object").await.unwrap();
+        let name = unique(case);
+        let object = json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": { "name": name },
+            "webhooks": [{ "name": "a.example.org", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Ignore",
+                "clientConfig": { "service": { "name": "s", "namespace": "default" }, "caBundle": "" },
+                "rules": [{ "apiGroups": ["none.example.org"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["nones"] }] }] });
+        if by_kubectl {
+            kubectl_apply(&api, &object).await;
+        } else {
+            let helm = PatchParams::apply("helm");
+            api.patch(&name, &helm, &Patch::Apply(&object)).await.unwrap();
+        }
+        let certificate =
+            rcgen::CertificateParams::default().self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+        let bundle = k8s_openapi::ByteString(certificate.into_bytes());
+        let injected = json!([{ "op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle }]);
+        let injector = PatchParams { field_manager: Some("ca-injector".to_owned()), ..PatchParams::default() };
+        let patch = Patch::<Json>::Json(serde_json::from_value(injected).unwrap());
+        api.patch(&name, &injector, &patch).await.unwrap();
+        let conflict = instance.plan(&desired(&object, false)).await.unwrap_err();
+        assert_eq!(conflict.class, Class::Conflict, "{conflict:?}");
+        assert!(format!("{conflict:?}").contains("ca-injector"), "{case}: {conflict:?}");
+        instance.bring(&desired(&object, true)).await;
+        api.patch(&name, &injector, &patch).await.unwrap();
+        instance.is_settled(&desired(&object, true)).await;
+        instance.destroy().await.unwrap();
+    }
+}
+
 /// A field that the schema of a CustomResourceDefinition does not have is an error of the plan, not a plan that is never empty.
 #[tokio::test]
 async fn a_field_that_the_api_server_would_prune_is_an_error() {
