@@ -73,7 +73,11 @@ impl Inventory {
     /// Returns the error for a name that [`Inventory::named`] does not know.
     pub(crate) fn unknown(&self, name: &str, span: Span) -> Diagnostic {
         let groups = self.groups.keys().map(String::as_str);
-        let help = suggest(name, self.nodes.iter().map(|node| node.name.0.as_str()).chain(groups));
+        let is_role = self.nodes.iter().any(|node| node.roles.iter().any(|role| role == name));
+        let help = match is_role {
+            true => Some(format!("`{name}` is a role: write {{ role = \"{name}\" }}")),
+            false => suggest(name, self.nodes.iter().map(|node| node.name.0.as_str()).chain(groups)),
+        };
         Diagnostic { help, ..Diagnostic::error(format!("unknown node `{name}`")).at(span, "") }
     }
 

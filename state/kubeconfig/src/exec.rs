@@ -299,6 +299,18 @@ mod tests {
         assert_eq!(credentials.expires, Some("2030-01-01T00:00:00Z".parse().unwrap()));
     }
 
+    #[test]
+    fn credentials_are_read_as_json_and_as_yaml() {
+        let outputs = [
+            "{\n\t\"kind\": \"ExecCredential\",\n\t\"apiVersion\": \"client.authentication.k8s.io\\/v1\",\n\t\"status\": {\n\t\t\"token\": \"\\ud83d\\ude00t\"\n\t}\n}\n",
+            "kind: ExecCredential\napiVersion: client.authentication.k8s.io/v1\nstatus:\n  token: \u{1f600}t\n",
+        ];
+        for output in outputs {
+            let read = credentials(output.as_bytes(), VERSIONS[0]);
+            assert_eq!(read.ok().and_then(|read| read.token).as_deref(), Some("\u{1f600}t"), "{output}");
+        }
+    }
+
     #[tokio::test]
     async fn a_plugin_that_cannot_run_is_named() {
         let mut absent = ExecConfig { command: Some("/nonexistent/plugin".to_owned()), ..plugin("") };

@@ -150,6 +150,7 @@ fn on_selects_nodes() {
         (r#"{ role = "db", allow_empty = "maybe" }"#, "`allow_empty` of `on` must be true or false"),
         ("{ roles = [] }", "`on` has an empty list of roles; write { role = \"worker\" }, or \"all\" for every node"),
         (r#""gpu1""#, "unknown node `gpu1`; did you mean `gpu01`?"),
+        (r#""worker""#, "unknown node `worker`; `worker` is a role: write { role = \"worker\" }"),
         (r#"{ rule = "worker" }"#, "unknown attribute `rule` in `on`; did you mean `role`?"),
         (
             "5",
