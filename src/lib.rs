@@ -11,6 +11,7 @@ mod atomic;
 mod backend;
 mod cli;
 mod commands;
+mod completion;
 mod drift_history;
 mod error;
 mod exit;
@@ -82,6 +83,10 @@ pub fn local(_: &RunOptions) -> Arc<dyn Provider> {
 ///
 /// Manifests, the JSON Schema, the reference pages and `moorfast version` know exactly these providers. Call it once in a process.
 pub fn run(providers: &[ProviderFactory]) -> ExitCode {
+    if let Some(shell) = completion::shell() {
+        completion::answer(shell, providers, std::env::args_os());
+        return ExitCode::SUCCESS;
+    }
     run_command_line(providers, single_dash_options::normalise(&Cli::command(), std::env::args_os())).into()
 }
 

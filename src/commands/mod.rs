@@ -6,6 +6,7 @@ mod console;
 mod destroy;
 mod docs;
 mod drift;
+mod explain;
 mod fmt;
 mod graph;
 mod import;
@@ -18,6 +19,8 @@ mod show;
 mod state;
 mod validate;
 mod version;
+
+pub use explain::explained_names;
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -38,6 +41,7 @@ pub enum Command {
     Import(import::Import),
     Graph(graph::Graph),
     Output(output::Output),
+    Explain(explain::Explain),
     Console(console::Console),
     Node(node::Node),
     Schema(schema::Schema),
@@ -66,6 +70,7 @@ impl Command {
             Command::Import(command) => command.run(&invocation).await,
             Command::Graph(command) => command.run(&invocation),
             Command::Output(command) => command.run(&invocation).await,
+            Command::Explain(command) => command.run(&invocation),
             Command::Console(command) => command.run(&invocation).await,
             Command::Node(command) => command.run(&invocation).await,
             Command::Schema(command) => command.run(&invocation),

@@ -3,6 +3,7 @@
 use moorfast_engine::model::suggest;
 use moorfast_engine::state::Output as RecordedOutput;
 
+use crate::completion;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::invocation::Invocation;
@@ -15,6 +16,7 @@ use crate::render::{inline, record};
 #[derive(Debug, clap::Args)]
 pub struct Output {
     /// The output to print [default: all outputs]
+    #[arg(add = completion::output())]
     name: Option<String>,
     /// Print the outputs as JSON
     #[arg(long, conflicts_with = "raw")]

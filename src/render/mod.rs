@@ -2,6 +2,7 @@
 
 mod block;
 mod derived_attributes;
+pub mod explanation;
 mod fold;
 mod instance_name;
 mod invisible;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::expression::{Family, MISSING, functions};
-use crate::model::{Attribute, Kind, Schema, Value};
+use crate::expression::{Expr, Family, Files, Function, MISSING, Reference, Scope, Unresolved, functions};
+use crate::model::{Attribute, Kind, Schema, Span, Value};
 
 /// Returns the reference of a resource type, a data source or the configuration of a provider in Markdown.
 pub fn reference(title: &str, schema: &Schema) -> String {
@@ -20,6 +20,65 @@ pub fn reference(title: &str, schema: &Schema) -> String {
         }
     }
     out
+}
+
+/// Returns the reference of one attribute in Markdown. `path` has the names of the attributes that contain it, and its own.
+///
+/// # Errors
+/// If the attribute does not exist, returns the paths of the attributes beside it.
+pub fn attribute_reference(title: &str, schema: &Schema, path: &[&str]) -> Result<String, Vec<String>> {
+    let mut out = format!("# {title}");
+    let mut attributes = schema.attributes.as_slice();
+    let mut text = String::new();
+    for name in path {
+        let beside = || attributes.iter().map(|attribute| format!("{}.{}", &out["# ".len()..], attribute.name));
+        let attribute =
+            attributes.iter().find(|attribute| attribute.name == *name).ok_or_else(|| beside().collect::<Vec<_>>())?;
+        text = format!("{}: {}\n", traits(attribute, 1), attribute.doc.trim());
+        attributes = members(&attribute.kind).unwrap_or_default();
+        let _ = write!(out, ".{name}");
+    }
+    let _ = write!(out, "\n\n{text}");
+    if !attributes.is_empty() {
+        out.push('\n');
+        list(&attributes.iter().collect::<Vec<_>>(), 0, &mut out);
+    }
+    Ok(out)
+}
+
+/// Returns the reference of one function in Markdown, or the reason why this function of Terraform does not exist.
+pub fn function_reference(name: &str) -> Option<String> {
+    let Some(function) = functions().iter().find(|function| function.name == name) else {
+        let (_, reason) = MISSING.iter().find(|(missing, _)| *missing == name)?;
+        return Some(format!("# {name}\n\nThis function of Terraform does not exist: {reason}.\n"));
+    };
+    let result = example_result(function).map(|value| format!("    = {value:?}\n")).unwrap_or_default();
+    let (signature, doc, example) = (function.signature(), function.doc, function.example());
+    Some(format!("# {signature}\n\n{doc}\n\n## Example\n\n    {example}\n{result}"))
+}
+
+/// Returns the value of the example of a function. Returns `None` if it reads files, which do not exist.
+fn example_result(function: &Function) -> Option<Value> {
+    if function.family == Family::Filesystem || function.name.starts_with("file") {
+        return None;
+    }
+    let text = function.example();
+    let expr = Expr::expression(text, Span { file: 0, start: 0, end: text.len() }).ok()?;
+    expr.evaluate(&NoReferences::default()).ok()
+}
+
+/// The scope of an expression without references.
+#[derive(Default)]
+struct NoReferences(Files);
+
+impl Scope for NoReferences {
+    fn resolve(&self, _: &Reference) -> Result<Value, Unresolved> {
+        Err(Unresolved { summary: "an example has no references".to_owned(), help: None })
+    }
+
+    fn files(&self) -> &Files {
+        &self.0
+    }
 }
 
 /// Returns the reference of all functions in Markdown.
@@ -115,6 +174,30 @@ mod tests {
     #[test]
     fn a_type_is_documented() {
         insta::assert_snapshot!(reference("test_file", &file()));
+    }
+
+    #[test]
+    fn an_attribute_is_documented_with_those_in_it() {
+        let lines = attribute_reference("test_file", &file(), &["lines"]).unwrap();
+        assert_eq!(lines, "# test_file.lines\n\na list of tables: Its lines.\n\n- `text` (a string): The text.\n");
+        let text = attribute_reference("test_file", &file(), &["lines", "text"]).unwrap();
+        assert_eq!(text, "# test_file.lines.text\n\na string, required: The text.\n");
+        let beside = attribute_reference("test_file", &file(), &["lines", "txt"]).unwrap_err();
+        assert_eq!(beside, ["test_file.lines.text"]);
+    }
+
+    #[test]
+    fn every_function_has_an_example_with_a_result() {
+        let without: Vec<_> =
+            functions().iter().filter(|function| !function.example().contains(function.name)).collect();
+        assert!(without.is_empty(), "{without:?}");
+        for function in functions() {
+            let reads_files = function.family == Family::Filesystem || function.name.starts_with("file");
+            assert!(example_result(function).is_some() != reads_files, "{}", function.example());
+        }
+        insta::assert_snapshot!(function_reference("join").unwrap());
+        assert!(function_reference("timestamp").unwrap().contains("use `plan.timestamp` in a policy"));
+        assert_eq!(function_reference("none"), None);
     }
 
     #[test]

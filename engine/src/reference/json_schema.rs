@@ -244,7 +244,7 @@ fn variable() -> Value {
     let one = json!({ "$ref": "#/$defs/condition" });
     closed(
         json!({
-            "type": { "description": "`string`, `number`, `bool`, `any`, `list(T)`, `set(T)`, `map(T)` or `object({ name = T })`.", "type": "string" },
+            "type": { "description": "`string`, `number`, `bool`, `any`, `list(T)`, `set(T)`, `map(T)` or `object({ name = T, other = optional(T, default) })`.", "type": "string" },
             "default": { "description": "Value if the variable is not set." },
             "description": { "type": "string" },
             "sensitive": { "description": "Whether the value is never shown or stored.", "type": "boolean" },

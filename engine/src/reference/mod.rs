@@ -3,5 +3,5 @@
 mod documentation;
 mod json_schema;
 
-pub use documentation::{functions_reference, reference};
+pub use documentation::{attribute_reference, function_reference, functions_reference, reference};
 pub use json_schema::{BlockSchemas, json_schema};

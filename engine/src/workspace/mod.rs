@@ -20,7 +20,7 @@ use crate::configuration::scope::{InstanceScope, Values};
 use crate::configuration::static_values::StaticValues;
 use crate::expression::Expr;
 use crate::manifest::{Inventory, Manifest};
-use crate::model::{Attributes, Decoded, Diagnostic, Mark, Value, unseal};
+use crate::model::{Address, Attributes, Decoded, Diagnostic, Mark, ResourceAddress, Value, unseal};
 use crate::provider::Provider;
 use crate::provider::catalog::Catalog;
 
@@ -111,6 +111,16 @@ impl Workspace {
     /// If the manifest is invalid.
     pub fn inventory(&self) -> Result<Inventory, Vec<Diagnostic>> {
         Ok(self.expanded()?.inventory.clone())
+    }
+
+    /// Returns the instances of a resource.
+    ///
+    /// # Errors
+    /// If the manifest is invalid.
+    pub fn instances(&self, resource: &ResourceAddress) -> Result<Vec<Address>, Vec<Diagnostic>> {
+        let expanded = self.expanded()?;
+        let places = expanded.by_resource.get(resource).map(Vec::as_slice).unwrap_or_default();
+        Ok(places.iter().map(|place| expanded.instances[*place].address.clone()).collect())
     }
 
     /// Returns the configuration of a provider instance, validated and with defaults. Returns no attributes if this binary does not have the provider.

@@ -1,4 +1,4 @@
-//! Reference pages, examples, completions, schema, version and help.
+//! Reference pages, examples, schema, version and help.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -80,18 +80,12 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn completions_exist_for_every_shell() {
-    let folder = Folder::empty();
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        folder.expect(0, &["completions", shell]).says("moorfast");
-    }
-}
-
-#[test]
 fn the_schema_is_json_and_contains_the_types() {
     let run = Folder::empty().expect(0, &["schema"]);
     let schema: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     assert!(schema.to_string().contains("ssh_file") && schema.to_string().contains("kubernetes_object"));
+    let rendered = &schema["properties"]["data"]["properties"]["kubernetes_rendered"]["additionalProperties"];
+    assert!(rendered["properties"]["chart"].is_object() && rendered["properties"]["documents"].is_null(), "{rendered}");
 }
 
 #[test]

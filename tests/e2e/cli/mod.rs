@@ -1,10 +1,12 @@
 //! The commands and options, on this machine.
 
 mod answers;
+mod completion;
 mod documentation;
 mod drift;
 mod drift_webhook;
 mod errors;
+mod explain;
 mod files;
 mod foreign;
 mod hidden;

@@ -5,6 +5,7 @@ mod call;
 mod collection;
 mod convert;
 mod encoding;
+mod examples;
 mod filesystem;
 mod hash;
 mod kubernetes;
@@ -202,6 +203,12 @@ impl Function {
     /// Returns the signature: `join(separator, lists...)`.
     pub fn signature(&self) -> String {
         format!("{}({})", self.name, self.parameters.join(", "))
+    }
+
+    /// Returns an expression with a call of the function.
+    pub fn example(&self) -> &'static str {
+        let example = examples::EXAMPLES.iter().find(|(name, _)| *name == self.name);
+        example.map_or("", |(_, expression)| expression)
     }
 
     /// Checks the number of arguments.

@@ -1,0 +1,129 @@
+//! `moorfast explain`
+
+use moorfast_engine::expression::functions;
+use moorfast_engine::manifest::Manifest;
+use moorfast_engine::model::{Address, Diagnostic, Mode, Schema, nearest};
+use moorfast_engine::reference::{BlockSchemas, attribute_reference, function_reference, reference};
+
+use crate::completion;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::inputs::Inputs;
+use crate::invocation::Invocation;
+use crate::render::explanation::{Instances, address, markdown};
+use crate::render::text::Text;
+
+/// Explain a type, an attribute, a function or an address.
+///
+/// Explains a resource type (`ssh_file`), a data source (`data.ssh_facts`), an attribute (`ssh_file.content`), the configuration of a provider or a backend
+/// (`providers.ssh`, `backend.s3`), a function (`join`), or what the manifest says at an address (`ssh_file.motd`). Reads only the manifest.
+#[derive(Debug, clap::Args)]
+pub struct Explain {
+    /// The type, attribute, function or address
+    #[arg(add = completion::subject())]
+    name: String,
+    #[command(flatten)]
+    inputs: Inputs,
+}
+
+impl Explain {
+    pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
+        let name = self.name.trim().trim_end_matches("()");
+        // A type is explained without a manifest, and with one that is not valid.
+        let manifest = invocation.manifest().ok();
+        let declared = manifest.as_ref().and_then(|manifest| {
+            let address: Address = name.parse().ok()?;
+            manifest.resources.contains_key(&address.resource).then_some(address)
+        });
+        let text = match (declared, manifest) {
+            (Some(declared), Some(manifest)) => self.declared(invocation, &manifest, &declared)?,
+            (_, manifest) => markdown(&documentation(name, invocation.catalogue(), manifest.as_deref())?),
+        };
+        invocation.ui.out(text)?;
+        Ok(Exit::Success)
+    }
+
+    /// Explains an address of the manifest.
+    fn declared(&self, invocation: &Invocation, manifest: &Manifest, declared: &Address) -> Result<Text, Error> {
+        let instances = invocation.workspace(&self.inputs).and_then(|workspace| {
+            let found = workspace.instances(&declared.resource);
+            found.map_err(|diagnostics| Error::Manifest { sources: manifest.sources.clone(), diagnostics })
+        });
+        let instances = match instances {
+            Ok(found) => Instances::Known(found),
+            Err(Error::Manifest { diagnostics, .. }) => Instances::Unknown(reason(diagnostics)),
+            Err(error) => return Err(error),
+        };
+        if let (Some(_), Instances::Known(known)) = (&declared.key, &instances)
+            && !known.contains(declared)
+        {
+            let known: Vec<_> = known.iter().map(ToString::to_string).collect();
+            return Err(unknown(&declared.to_string(), "instance", known.iter().map(String::as_str)));
+        }
+        let types = schemas(invocation.catalogue());
+        let name = match declared.resource.mode {
+            Mode::Managed => declared.resource.resource_type.clone(),
+            Mode::Data => format!("data.{}", declared.resource.resource_type),
+        };
+        let resource_type = types.iter().find(|(title, _)| *title == name);
+        Ok(address(manifest, declared, &instances, resource_type))
+    }
+}
+
+fn reason(diagnostics: Vec<Diagnostic>) -> String {
+    diagnostics.into_iter().next().map_or_else(String::new, |diagnostic| diagnostic.summary)
+}
+
+/// Returns the documentation of a type, an attribute, a function, a provider or a backend in Markdown.
+fn documentation(name: &str, catalogue: BlockSchemas, manifest: Option<&Manifest>) -> Result<String, Error> {
+    let schemas = schemas(catalogue);
+    if let Some((title, schema)) = schemas.iter().find(|(title, _)| title == name) {
+        return Ok(reference(title, schema));
+    }
+    if let Some(text) = function_reference(name) {
+        return Ok(text);
+    }
+    let is_inside = |title: &str| name.strip_prefix(title).is_some_and(|rest| rest.starts_with('.'));
+    if let Some((title, schema)) = schemas.iter().find(|(title, _)| is_inside(title)) {
+        let path: Vec<_> = name.split('.').skip(title.split('.').count()).collect();
+        return attribute_reference(title, schema, &path).map_err(|mut known| {
+            known.extend(addresses(manifest));
+            unknown(name, "attribute or address", known.iter().map(String::as_str))
+        });
+    }
+    let mut known = names(schemas);
+    known.extend(addresses(manifest));
+    Err(unknown(name, "type, function or address", known.iter().map(String::as_str)))
+}
+
+fn addresses(manifest: Option<&Manifest>) -> impl Iterator<Item = String> {
+    manifest.into_iter().flat_map(|manifest| manifest.resources.keys()).map(ToString::to_string)
+}
+
+fn unknown<'a>(name: &str, kind: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
+    let help = match nearest(name, known) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None => "docs/types.md and docs/functions.md list all types and functions, `moorfast graph` all addresses"
+            .to_owned(),
+    };
+    Error::usage(format!("cannot explain `{name}`: there is no such {kind}"), help)
+}
+
+/// Returns the schemas of the types, providers and backends by the names under which they are explained.
+fn schemas(catalogue: BlockSchemas) -> Vec<(String, Schema)> {
+    let resources = catalogue.resource_types.into_iter().map(|kind| (kind.name.to_owned(), kind.schema));
+    let data = catalogue.data_sources.into_iter().map(|kind| (format!("data.{}", kind.name), kind.schema));
+    let providers = catalogue.providers.into_iter().map(|(name, schema)| (format!("providers.{name}"), schema));
+    let backends = catalogue.backends.into_iter().map(|(name, schema)| (format!("backend.{name}"), schema));
+    resources.chain(data).chain(providers).chain(backends).collect()
+}
+
+/// Returns the names of everything that can be explained without a manifest.
+pub fn explained_names(catalogue: BlockSchemas) -> Vec<String> {
+    names(schemas(catalogue))
+}
+
+fn names(schemas: Vec<(String, Schema)>) -> Vec<String> {
+    let schemas = schemas.into_iter().map(|(title, _)| title);
+    schemas.chain(functions().iter().map(|function| function.name.to_owned())).collect()
+}

@@ -1,0 +1,195 @@
+//! Completion of the command line. The scripts of `moorfast completions` ask for the candidates: commands, options, and names of the manifest.
+//!
+//! Nothing but the manifest is read, and every problem means no candidates: a shell must neither wait nor show errors.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anstream::ColorChoice;
+use clap::{Command, CommandFactory, FromArgMatches};
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, complete};
+use clap_complete::env::{EnvCompleter, Shells};
+
+use crate::ProviderFactory;
+use crate::cli::{Cli, Globals};
+use crate::commands::explained_names;
+use crate::inputs::Inputs;
+use crate::invocation::Invocation;
+use crate::single_dash_options;
+use crate::ui::Ui;
+
+/// The environment variable with which a script asks for candidates. Its value is the name of the shell.
+pub const VARIABLE: &str = "MOORFAST_COMPLETE";
+/// How long the answer may take.
+const LIMIT: Duration = Duration::from_secs(2);
+/// The separator of the candidates for bash, as its script sets it.
+const SEPARATOR: &str = "\u{b}";
+
+/// The invocation that the completed command line describes. The functions of clap that complete a value get nothing but the typed text.
+static COMPLETED: OnceLock<Invocation> = OnceLock::new();
+
+/// Returns the shell whose script started this process to complete a command line.
+pub fn shell() -> Option<String> {
+    env::var(VARIABLE).ok().filter(|name| !name.is_empty())
+}
+
+/// Prints the candidates for the command line after `--` in `arguments`.
+pub fn answer(shell: String, providers: &[ProviderFactory], arguments: impl IntoIterator<Item = OsString>) {
+    let words: Vec<_> = arguments.into_iter().skip_while(|argument| argument != "--").skip(1).collect();
+    // A panic prints nothing into the shell. It ends the thread without an answer.
+    std::panic::set_hook(Box::new(|_| {}));
+    let (sender, receiver) = mpsc::channel();
+    let providers = providers.to_vec();
+    std::thread::spawn(move || sender.send(candidates(&shell, &providers, words)));
+    // The thread ends with the process.
+    let candidates = receiver.recv_timeout(LIMIT).ok().flatten().unwrap_or_default();
+    _ = io::stdout().write_all(&candidates);
+}
+
+/// Returns the candidates in the form that the script of the shell reads.
+fn candidates(shell: &str, providers: &[ProviderFactory], words: Vec<OsString>) -> Option<Vec<u8>> {
+    let shells = Shells::builtins();
+    let completer = shells.completer(shell)?;
+    let is_bash = completer.name() == "bash";
+    // bash makes words of its own of an option, a `=` and a value.
+    let index = if is_bash {
+        index()?.checked_sub(words.iter().take(index()?).filter(|word| *word == "=").count())?
+    } else {
+        index().unwrap_or(words.len().checked_sub(1)?)
+    };
+    let words: Vec<_> = words.into_iter().filter(|word| !is_bash || word != "=").collect();
+    let command = Cli::command();
+    let has_single_dash = words.get(index).is_some_and(|word| is_single_dash(&command, word));
+    let mut words = single_dash_options::normalise(&command, words);
+    if has_single_dash && let Some(word) = words.get_mut(index).filter(|word| !word.to_string_lossy().starts_with("--"))
+    {
+        let mut long = OsString::from("-");
+        long.push(&*word);
+        *word = long;
+    }
+    enter(&command, providers, &words);
+    let found = written(completer, command, words, index)?;
+    Some(if has_single_dash { with_single_dashes(&found) } else { found })
+}
+
+/// Returns the index of the word to complete, if the script gives it.
+fn index() -> Option<usize> {
+    env::var("_CLAP_COMPLETE_INDEX").ok()?.parse().ok()
+}
+
+/// Returns the candidates for the word at `index`.
+fn written(completer: &dyn EnvCompleter, mut command: Command, words: Vec<OsString>, index: usize) -> Option<Vec<u8>> {
+    let folder = env::current_dir().ok();
+    if completer.name() == "bash" {
+        let found = complete(&mut command, words, index, folder.as_deref()).ok()?;
+        let values = found.iter().map(|candidate| quoted(&candidate.get_value().to_string_lossy()));
+        return Some(values.collect::<Vec<_>>().join(SEPARATOR).into_bytes());
+    }
+    let mut buffer = Vec::new();
+    completer.write_complete(&mut command, words, folder.as_deref(), &mut buffer).ok()?;
+    Some(buffer)
+}
+
+/// Quotes the characters of an address that bash would remove or interpret. The other shells quote candidates themselves.
+fn quoted(value: &str) -> String {
+    let special = |c: char| matches!(c, '[' | ']' | '"' | '\'' | ' ' | '\\' | '$' | '*' | '?' | '(' | ')');
+    value.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
+/// Returns whether the word is the beginning of a long option with one dash.
+fn is_single_dash(command: &Command, word: &OsStr) -> bool {
+    let Some(name) = word.to_str().and_then(|word| word.strip_prefix('-')) else { return false };
+    let mut letters = name.chars();
+    match (letters.next(), letters.next()) {
+        (None | Some('-'), _) => false,
+        (Some(letter), None) => !command.get_arguments().any(|argument| argument.get_short() == Some(letter)),
+        _ => true,
+    }
+}
+
+/// Removes a dash of each candidate that begins with two.
+fn with_single_dashes(candidates: &[u8]) -> Vec<u8> {
+    let mut shortened = Vec::new();
+    for part in candidates.split_inclusive(|byte| matches!(byte, b'\n' | 0x0b)) {
+        shortened.extend_from_slice(if part.starts_with(b"--") { &part[1..] } else { part });
+    }
+    shortened
+}
+
+/// Changes to the folder of the completed command line, and remembers its global options.
+fn enter(command: &Command, providers: &[ProviderFactory], words: &[OsString]) {
+    let Ok(matches) = command.clone().ignore_errors(true).try_get_matches_from(words) else { return };
+    let Ok(mut globals) = Globals::from_arg_matches(&matches) else { return };
+    if let Some(folder) = &globals.chdir {
+        // In a folder that does not exist, the manifest is not found.
+        _ = env::set_current_dir(folder);
+    }
+    let ui = Ui::new(ColorChoice::Never, true, false);
+    globals.no_local_commands = true;
+    _ = COMPLETED.set(Invocation::new(globals, ui).with_providers(providers));
+}
+
+/// Completes an address of the manifest.
+pub fn address() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| matching(typed, |typed| addresses(typed).unwrap_or_default()))
+}
+
+/// Completes the name of a node.
+pub fn node() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| matching(typed, |_| nodes().unwrap_or_default()))
+}
+
+/// Completes the name of an output.
+pub fn output() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| matching(typed, |_| outputs().unwrap_or_default()))
+}
+
+/// Completes what `moorfast explain` explains.
+pub fn subject() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        matching(typed, |typed| {
+            let known = COMPLETED.get().map(|invocation| explained_names(invocation.catalogue()));
+            known.into_iter().flatten().chain(addresses(typed).into_iter().flatten()).collect()
+        })
+    })
+}
+
+/// Returns the names that begin with the typed text.
+fn matching(typed: &OsStr, names: impl Fn(&str) -> Vec<String>) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy().replace('\\', "");
+    let typed = typed.trim_start_matches(['\'', '"']);
+    let names = names(typed);
+    names.into_iter().filter(|name| name.starts_with(typed)).map(CompletionCandidate::new).collect()
+}
+
+/// Returns the addresses of the resources. If the typed text has a bracket, returns the instances of its resource.
+fn addresses(typed: &str) -> Option<Vec<String>> {
+    let invocation = COMPLETED.get()?;
+    let manifest = invocation.manifest().ok()?;
+    let Some((resource, _)) = typed.split_once('[') else {
+        return Some(manifest.resources.keys().map(ToString::to_string).collect());
+    };
+    let resource = manifest.resources.keys().find(|address| address.to_string() == resource)?;
+    let instances = invocation.workspace(&Inputs::default()).ok()?.instances(resource).ok()?;
+    Some(instances.iter().map(ToString::to_string).collect())
+}
+
+/// Returns the names of the nodes. If the inventory cannot be evaluated, returns those of the blocks that are one node.
+fn nodes() -> Option<Vec<String>> {
+    let invocation = COMPLETED.get()?;
+    let workspace = invocation.workspace(&Inputs::default()).ok();
+    if let Some(inventory) = workspace.and_then(|workspace| workspace.inventory().ok()) {
+        return Some(inventory.iter().map(|node| node.name.0.clone()).collect());
+    }
+    let manifest = invocation.manifest().ok()?;
+    let single = manifest.nodes.iter().filter(|(_, block)| block.for_each.is_none() && block.name.is_none());
+    Some(single.map(|(name, _)| name.clone()).collect())
+}
+
+fn outputs() -> Option<Vec<String>> {
+    Some(COMPLETED.get()?.manifest().ok()?.outputs.keys().cloned().collect())
+}
