@@ -7,9 +7,12 @@ use crate::support::folder::Folder;
 use crate::support::processes::Watch;
 use crate::support::testbed::Testbed;
 
-const PASSWORD: &str = "correct-horse-battery-staple";
+const PASSWORD: &str = "wrong-horse-battery-staple";
 const FILED: &str = "content-of-a-secret-file-4711";
 const IN_OBJECT: &str = "value-of-a-secret-object-0815";
+/// What the age file of the engine's tests contains.
+const ENCRYPTED: &str = "correct-horse-battery-staple";
+const AGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/engine/src/expression/tests/age");
 
 #[test]
 fn no_secret_is_visible() {
@@ -34,6 +37,7 @@ fn no_secret_is_visible() {
         let (stdout, stderr) = (scratch.path().join(format!("{name}.out")), scratch.path().join(format!("{name}.err")));
         command.stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
         command.env(variable.0, variable.1).env("MOORFAST_LOG", "trace");
+        command.env("MOORFAST_AGE_IDENTITY", format!("{AGE}/ssh_key"));
         let status = command.status().expect("strace is installed: apt-get install strace");
         let said = fs::read_to_string(&stderr).unwrap();
         assert!(status.success(), "{name}: {}", said.lines().rev().take(30).collect::<Vec<_>>().join("\n"));
@@ -62,8 +66,9 @@ fn no_secret_is_visible() {
     }
     // The same search finds the secrets in their target files.
     let node = &testbed.facts.nodes[0].name;
-    let file = testbed.on(node, "cat /srv/kubeconfig /srv/filed /srv/password");
-    for wanted in ["the bootstrap token", "the sensitive file", "the password"] {
+    let file = testbed.on(node, "cat /srv/kubeconfig /srv/filed /srv/password /srv/local");
+    for wanted in ["the bootstrap token", "the sensitive file", "the password", "the age file", "the command's output"]
+    {
         assert!(
             secrets.iter().any(|(name, secret)| name == wanted && file.contains(secret.as_str())),
             "{wanted} in {file}"
@@ -91,6 +96,8 @@ fn secrets(testbed: &Testbed) -> Vec<(String, String)> {
         ("the password", PASSWORD),
         ("the sensitive file", FILED),
         ("the Secret object", IN_OBJECT),
+        ("the age file", ENCRYPTED),
+        ("the command's output", &PASSWORD.to_uppercase()),
         ("the password in base64", &encoded(PASSWORD)),
         ("the Secret object in base64", &encoded(IN_OBJECT)),
     ]
@@ -165,6 +172,15 @@ on        = "all"
 path      = "/srv/filed"
 content   = "{FILED}"
 sensitive = true
+
+[data.local_command.upper]
+command = ["tr", "a-z", "A-Z"]
+stdin   = "${{var.password}}"
+
+[resource.ssh_file.local]
+on      = "all"
+path    = "/srv/local"
+content = '${{data.local_command.upper.result}} ${{age_decrypt(file("{AGE}/encrypted"))}}'
 
 [resource.ssh_exec.uses]
 on          = "all"

@@ -1,15 +1,15 @@
 //! The HTTP probe of a check.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::time::{Duration, Instant};
 
 use regex::Regex;
 use reqwest::header::HeaderValue;
-use reqwest::{Certificate, Client, Identity, Method};
+use reqwest::{Client, Identity, Method};
 
 use super::When;
 use crate::model::{Attributes, Value, parse_duration};
+use crate::provider::{http_client, root_cause};
 
 /// The response of an HTTP probe, and the violated expectations.
 pub(crate) struct Response {
@@ -45,17 +45,7 @@ pub(crate) async fn probe(arguments: &Attributes, when: When) -> Result<Response
 }
 
 fn client(arguments: &Attributes) -> Result<Client, String> {
-    // The provider may be installed already, which is fine.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = Client::builder()
-        .timeout(period(arguments, "timeout"))
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("moorfast/", env!("CARGO_PKG_VERSION")));
-    if let Some(ca) = text(arguments, "ca") {
-        let certificates =
-            Certificate::from_pem_bundle(ca.as_bytes()).map_err(|_| "`ca` does not contain a PEM certificate")?;
-        builder = builder.tls_certs_only(certificates);
-    }
+    let mut builder = http_client(period(arguments, "timeout"), text(arguments, "ca"))?;
     if let Some(certificate) = text(arguments, "client_certificate") {
         let key = text(arguments, "client_key").ok_or("`client_certificate` needs `client_key`")?;
         let pem = format!("{certificate}\n{key}");
@@ -63,7 +53,7 @@ fn client(arguments: &Attributes) -> Result<Client, String> {
             .map_err(|_| "`client_certificate` and `client_key` are not a PEM certificate and its key")?;
         builder = builder.identity(identity);
     }
-    builder.build().map_err(|error| chain(&error))
+    builder.build().map_err(|error| root_cause(&error))
 }
 
 async fn send(client: &Client, arguments: &Attributes) -> Result<Response, String> {
@@ -81,14 +71,16 @@ async fn send(client: &Client, arguments: &Attributes) -> Result<Response, Strin
     }
     let url = shown(arguments, "url");
     let mut answer =
-        request.send().await.map_err(|error| format!("no answer from {url}: {}", chain(&error.without_url())))?;
+        request.send().await.map_err(|error| format!("no answer from {url}: {}", root_cause(&error.without_url())))?;
     let status = i64::from(answer.status().as_u16());
     let header = |(name, value): (&reqwest::header::HeaderName, &reqwest::header::HeaderValue)| {
         (name.to_string(), Value::from(String::from_utf8_lossy(value.as_bytes()).into_owned()))
     };
     let headers: BTreeMap<_, _> = answer.headers().iter().map(header).collect();
     let (mut body, mut is_cut) = (Vec::new(), false);
-    while let Some(chunk) = answer.chunk().await.map_err(|error| format!("{url}: {}", chain(&error.without_url())))? {
+    while let Some(chunk) =
+        answer.chunk().await.map_err(|error| format!("{url}: {}", root_cause(&error.without_url())))?
+    {
         body.extend_from_slice(&chunk);
         if body.len() > BODY_LIMIT {
             body.truncate(BODY_LIMIT);
@@ -177,17 +169,6 @@ fn text<'a>(arguments: &'a Attributes, name: &str) -> Option<&'a str> {
 
 fn period(arguments: &Attributes, name: &str) -> Duration {
     text(arguments, name).and_then(parse_duration).unwrap_or_default()
-}
-
-/// Returns the root cause of an error.
-fn chain(error: &dyn Error) -> String {
-    let mut causes = Vec::new();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        causes.push(inner.to_string());
-        cause = inner.source();
-    }
-    causes.pop().unwrap_or_else(|| error.to_string())
 }
 
 #[cfg(test)]

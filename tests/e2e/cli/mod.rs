@@ -1,5 +1,6 @@
 //! The commands and options, on this machine.
 
+mod age;
 mod answers;
 mod completion;
 mod documentation;
@@ -15,6 +16,8 @@ mod inventories;
 mod lifecycle;
 mod limits;
 mod local_command;
+mod local_http;
+mod local_outputs;
 mod manifests;
 mod pages;
 mod plan_files;

@@ -1,5 +1,6 @@
 //! The functions of expressions: one table for calls, suggestions and the documentation.
 
+mod age;
 mod arguments;
 mod call;
 mod collection;
@@ -146,7 +147,10 @@ pub const MISSING: [(&str, &str); 10] = [
     ("provider::terraform::decode_tfvars", "write variables as TOML in a `*.vars.toml` file"),
     ("provider::terraform::encode_expr", "use `jsonencode`, whose text is a valid expression"),
     ("provider::terraform::encode_tfvars", "use `tomlencode`"),
-    ("rsadecrypt", "a private key does not belong in a manifest; decrypt the text first and pass it as a variable"),
+    (
+        "rsadecrypt",
+        "a private key does not belong in a manifest; use `age_decrypt`, or decrypt the text first and pass it as a variable",
+    ),
     (
         "timestamp",
         "its result differs in every plan; use `plan.timestamp` in a policy, and pass the time as a variable elsewhere",
@@ -158,6 +162,7 @@ pub const MISSING: [(&str, &str); 10] = [
 pub fn functions() -> &'static [Function] {
     static FUNCTIONS: LazyLock<Vec<Function>> = LazyLock::new(|| {
         let families = [
+            age::functions(),
             collection::functions(),
             convert::functions(),
             encoding::functions(),

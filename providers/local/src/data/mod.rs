@@ -1,6 +1,8 @@
 //! The data sources, one module each.
 
 mod command;
+mod http;
+mod outputs;
 
 use std::sync::{Arc, LazyLock};
 
@@ -27,7 +29,7 @@ pub(crate) trait Data: Send + Sync {
 }
 
 /// All data sources.
-const DATA: [&dyn Data; 1] = [&command::Command];
+const DATA: [&dyn Data; 3] = [&command::Command, &http::Http, &outputs::Outputs];
 
 static DATA_SOURCES: LazyLock<Vec<Arc<dyn ResourceType>>> = LazyLock::new(|| {
     let held = |data: &'static dyn Data| -> Arc<dyn ResourceType> {
