@@ -1,6 +1,6 @@
 //! Decryption with age, by the identities of the person who runs moorfast.
 
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
 
 use age::armor::ArmoredReader;
@@ -63,7 +63,10 @@ fn decrypt(a: &Arguments) -> Result<Value, CallError> {
 }
 
 /// An age file whose header is valid.
-struct Encrypted(Decryptor<BufReader<ArmoredReader<BufReader<std::io::Cursor<Vec<u8>>>>>>);
+struct Encrypted(Decryptor<Source>);
+
+/// The bytes of an age file, armored or not.
+type Source = BufReader<ArmoredReader<BufReader<Cursor<Vec<u8>>>>>;
 
 /// The reason why an age file cannot be decrypted.
 #[derive(Debug, PartialEq)]
@@ -83,7 +86,7 @@ impl Encrypted {
                 plain_error("this is neither an armored age file (`age --armor`) nor the base64 of an age file")
             })?,
         };
-        let reader = ArmoredReader::new(std::io::Cursor::new(bytes));
+        let reader = ArmoredReader::new(Cursor::new(bytes));
         let decryptor = Decryptor::new_buffered(BufReader::new(reader)).map_err(|error| match error {
             DecryptError::UnknownFormat => {
                 plain_error("this age file has an unknown version: this moorfast is too old for it")
