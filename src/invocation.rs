@@ -8,6 +8,7 @@ use moorfast_engine::manifest::{Manifest, is_manifest_file};
 use moorfast_engine::model::{Diagnostic, Severity, Sources};
 use moorfast_engine::provider::Provider;
 use moorfast_engine::reference::BlockSchemas;
+use moorfast_engine::session::{Events, Interrupt};
 use moorfast_engine::state::{Location, Lock, LockRequest, Snapshot, Store};
 use moorfast_engine::workspace::Workspace;
 
@@ -129,6 +130,15 @@ impl Invocation {
         let manifest = self.manifest()?;
         let variables = inputs.values(&manifest)?;
         Ok(Workspace::new(manifest, self.providers.clone(), variables, self.data_dir(), self.site()))
+    }
+
+    /// Reads the static data of a workspace, on which its nodes and instances can depend. A plan does this itself.
+    ///
+    /// # Errors
+    /// If the manifest is invalid, or data cannot be read.
+    pub async fn read_static_data(&self, workspace: &Workspace) -> Result<(), Error> {
+        let read = workspace.read_static_data(&Events::default(), &Interrupt::default()).await;
+        read.map_err(|failure| Error::Run { failure: Box::new(failure), manifest: workspace.manifest.clone() })
     }
 
     /// Loads and validates the manifest. An invalid manifest is reported before the state is opened.

@@ -30,6 +30,7 @@ pub struct Console {
 impl Console {
     pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         let workspace = invocation.checked_workspace(&self.inputs)?;
+        invocation.read_static_data(&workspace).await?;
         let store = invocation.store().await?;
         let snapshot = store.snapshot().await?;
         if !self.expressions.is_empty() {

@@ -26,8 +26,9 @@ pub struct Graph {
 }
 
 impl Graph {
-    pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
+    pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         let workspace = invocation.workspace(&self.inputs)?;
+        invocation.read_static_data(&workspace).await?;
         let view = workspace
             .graph()
             .map_err(|diagnostics| Error::Manifest { sources: workspace.manifest.sources.clone(), diagnostics })?;

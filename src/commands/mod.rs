@@ -68,7 +68,7 @@ impl Command {
             Command::Show(command) => command.run(&invocation).await,
             Command::State(command) => command.run(&invocation).await,
             Command::Import(command) => command.run(&invocation).await,
-            Command::Graph(command) => command.run(&invocation),
+            Command::Graph(command) => command.run(&invocation).await,
             Command::Output(command) => command.run(&invocation).await,
             Command::Explain(command) => command.run(&invocation),
             Command::Console(command) => command.run(&invocation).await,

@@ -67,6 +67,7 @@ impl Node {
         | Command::Trust { inputs, .. }
         | Command::Forget { inputs, .. }) = &self.command;
         let workspace = invocation.workspace(inputs)?;
+        invocation.read_static_data(&workspace).await?;
         let wrong = |diagnostics| Error::Manifest { sources: workspace.manifest.sources.clone(), diagnostics };
         let inventory = workspace.inventory().map_err(wrong)?;
         let mut nodes: Vec<_> = inventory.iter().cloned().collect();

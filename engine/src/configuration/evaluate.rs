@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::configuration::expand::{Expanded, Instance};
+use crate::configuration::expand::{Binding, Expanded, Instance};
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::expression::{Expr, Scope};
-use crate::manifest::Condition;
+use crate::manifest::{Condition, Resource};
 use crate::model::{Attributes, Diagnostic, Schema, Span, Value, conform};
 use crate::provider::Redaction;
 
@@ -79,6 +79,13 @@ pub(crate) fn desired(
         .help("use a value that is not sensitive, or nonsensitive() if it is not secret")
     }));
     if errors.is_empty() { Ok(attributes) } else { Err(errors) }
+}
+
+/// Checks the attributes of a resource that is not expanded. Its node and its element are unknown.
+pub(crate) fn check_unexpanded(expanded: &Expanded, resource: &Resource) -> Vec<Diagnostic> {
+    let Some(entry) = expanded.catalog.find(&resource.address) else { return Vec::new() };
+    let scope = InstanceScope::new(expanded, Values::none(), Binding { is_open: true, ..Binding::default() });
+    conformed(entry.resource_type.schema(), &resource.attributes, &scope).err().unwrap_or_default()
 }
 
 /// Returns the sensitive attributes whose values would be visible in the identity of the object.

@@ -1,10 +1,11 @@
 //! The expanded manifest: its instances, checks and rollouts. `instances.rs` builds it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use moorfast_state::Record;
 
+use crate::configuration::static_data::{StaticData, StaticSources};
 use crate::expression::{Expr, Files};
 use crate::manifest::{Check, Inventory, Manifest, Resource, Rollout};
 use crate::model::{Address, Attributes, Diagnostic, Node, NodeName, Pattern, ResourceAddress, Value};
@@ -24,6 +25,14 @@ pub(crate) struct Expanded {
     /// Sorted by address.
     pub instances: Vec<Instance>,
     pub checks: Vec<CheckInstance>,
+    /// The data sources that are read before the inventory is evaluated.
+    pub static_sources: StaticSources,
+    /// Their results.
+    pub static_data: Arc<StaticData>,
+    /// Why parts of the manifest are not expanded: `for_each` of nodes, resources or checks depends on static data that is not read.
+    pub open: Vec<Diagnostic>,
+    /// The resources that are not expanded for this reason.
+    pub unexpanded: BTreeSet<ResourceAddress>,
     /// The nodes and resources that each rollout selects.
     pub rollouts: Vec<Selection>,
     /// The index of each instance in `instances`.
@@ -45,6 +54,8 @@ pub(crate) struct Binding {
     pub collection: Option<Arc<Expr>>,
     /// All nodes that `on` of the block selects.
     pub nodes: Arc<[NodeName]>,
+    /// Whether the block is not expanded, so that its node and its element are unknown.
+    pub is_open: bool,
 }
 
 /// One instance of a resource or data source.
@@ -131,6 +142,11 @@ impl Binding {
 }
 
 impl Expanded {
+    /// Whether the instances of a resource are known.
+    pub fn is_expanded(&self, resource: &ResourceAddress) -> bool {
+        self.is_complete && !self.unexpanded.contains(resource)
+    }
+
     /// Returns the instance at `address`.
     pub fn instance(&self, address: &Address) -> Option<&Instance> {
         self.index.get(address).map(|i| &self.instances[*i])

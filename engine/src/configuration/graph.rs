@@ -304,6 +304,7 @@ fn known_keys(expanded: &Expanded, index: &Expr, binding: &Binding) -> Option<Ve
 pub(crate) fn matching(expanded: &Expanded, pattern: &Pattern, binding: &Binding) -> Option<Vec<Address>> {
     let Pattern::Resource(Address { resource, key }) = pattern else { return None };
     match key {
+        Some(_) if expanded.unexpanded.contains(resource) => Some(Vec::new()),
         Some(key) => Some(vec![instance_by_key(expanded, resource, key, binding)?]),
         None if expanded.manifest.resources.contains_key(resource) => Some(addresses_of(expanded, resource, binding)),
         None => None,

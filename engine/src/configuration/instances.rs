@@ -1,23 +1,30 @@
 //! Expansion of blocks into instances: one for each node of `on` and each element of `for_each`, with its target and provider.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, Selection};
 use crate::configuration::scope::{InstanceScope, Values};
+use crate::configuration::static_data::{StaticData, StaticSources};
 use crate::expression::Expr;
 use crate::manifest::{
-    Check, Inventory, Manifest, Resource, check_attributes, evaluate_for_each, evaluate_inventory, select_nodes,
+    Check, Inventory, Manifest, Resource, StaticScope, check_attributes, evaluate_inventory, for_each_members,
+    has_unknown_keys, select_nodes, unknown_for_each,
 };
-use crate::model::{AttributePath, Diagnostic, Mode, Node, NodeName, Schema, Span, Value, suggest};
+use crate::model::{AttributePath, Diagnostic, Mode, Node, NodeName, ResourceAddress, Schema, Span, Value, suggest};
 use crate::provider::catalog::{Catalog, Entry};
 use crate::provider::{LocalAccess, Target, TargetKind};
 
-/// The nodes that `on` of a block selects, and the expansion of the block.
-type Selected<T> = Result<(Arc<[NodeName]>, Vec<T>), Vec<Diagnostic>>;
+/// The expansion of a block.
+enum Expansion<T> {
+    /// The nodes that `on` selects, and the instances.
+    Instances(Arc<[NodeName]>, Vec<T>),
+    /// The block depends on static data that is not read, for this reason.
+    Open(Diagnostic),
+}
 
 impl Expanded {
-    /// Expands `manifest`.
+    /// Expands `manifest`, with the results of its static data sources.
     ///
     /// # Errors
     /// Returns all errors in the inventory, the selectors and the attribute names.
@@ -25,40 +32,30 @@ impl Expanded {
         manifest: Arc<Manifest>,
         variables: BTreeMap<String, Value>,
         catalog: Catalog,
+        static_data: Arc<StaticData>,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let refused = refused_local_access(&manifest, &catalog);
-        if !refused.is_empty() {
-            return Err(refused);
-        }
-        let files = manifest.files();
-        let mut expanded = Self {
-            manifest: manifest.clone(),
-            variables,
-            files,
-            catalog,
-            inventory: Inventory::default(),
-            nodes: BTreeMap::new(),
-            warnings: Vec::new(),
-            instances: Vec::new(),
-            checks: Vec::new(),
-            rollouts: Vec::new(),
-            index: HashMap::new(),
-            by_resource: HashMap::new(),
-            by_node: HashMap::new(),
-            is_complete: false,
-        };
-        expanded.inventory = evaluate_inventory(&manifest, &expanded.variables, &expanded.files)?;
-        expanded.nodes = expanded.inventory.iter().map(|node| (node.name.clone(), node.clone())).collect();
+        let mut expanded = Self::of_static_data(manifest.clone(), variables, catalog, static_data)?;
+        let (sources, scope) = (&expanded.static_sources, expanded.unbound());
+        let is_static = |resource: &ResourceAddress| sources.contains(resource);
+        let statics = StaticScope::new(&manifest, &expanded.variables, &expanded.files).with_data(&scope, &is_static);
+        let inventory = evaluate_inventory(&manifest, &statics)?;
+        expanded.nodes = inventory.iter().map(|node| (node.name.clone(), node.clone())).collect();
+        expanded.open.extend(inventory.open().cloned());
+        expanded.inventory = inventory;
 
         let mut errors = schema_errors(&manifest, &expanded.catalog);
         let mut warnings = Vec::new();
-        let mut instances = Vec::new();
-        for resource in manifest.resources.values() {
+        let mut instances = expanded.instances.clone();
+        for resource in manifest.resources.values().filter(|r| !expanded.static_sources.contains(&r.address)) {
             match expanded.instances_of(resource, &mut warnings) {
-                Ok((nodes, found)) => {
+                Ok(Expansion::Instances(nodes, found)) => {
                     let selected = nodes.iter().map(|node| (node.clone(), Vec::new()));
                     expanded.by_node.insert(resource.address.clone(), selected.collect());
                     instances.extend(found);
+                }
+                Ok(Expansion::Open(reason)) => {
+                    expanded.open.push(reason);
+                    expanded.unexpanded.insert(resource.address.clone());
                 }
                 Err(found) => errors.extend(found),
             }
@@ -66,28 +63,89 @@ impl Expanded {
         let mut checks = Vec::new();
         for (name, check) in &manifest.checks {
             match expanded.bindings(check.on.as_ref(), check.for_each.as_ref(), &mut warnings) {
-                Ok((_, bindings)) => checks.extend(check_instances(name, check, bindings)),
+                Ok(Expansion::Instances(_, bindings)) => checks.extend(check_instances(name, check, bindings)),
+                Ok(Expansion::Open(reason)) => expanded.open.push(reason),
                 Err(found) => errors.extend(found),
             }
         }
         if !errors.is_empty() {
             return Err(errors);
         }
-        instances.sort_by(|a, b| a.address.cmp(&b.address));
-        for (i, instance) in instances.iter().enumerate() {
-            expanded.index.insert(instance.address.clone(), i);
-            expanded.by_resource.entry(instance.address.resource.clone()).or_default().push(i);
-            if let Some(node) = instance.node_name() {
-                let of_resource = expanded.by_node.entry(instance.address.resource.clone()).or_default();
-                of_resource.entry(node).or_default().push(i);
-            }
-        }
-        expanded.instances = instances;
+        expanded.index_instances(instances);
         expanded.is_complete = true;
         expanded.checks = checks;
         expanded.warnings = warnings;
-        expanded.rollouts = Selection::all(&expanded)?;
+        // The nodes and the instances of a rollout are not all known.
+        if expanded.open.is_empty() {
+            expanded.rollouts = Selection::all(&expanded)?;
+        }
         Ok(expanded)
+    }
+
+    /// Expands only the static data sources, as far as those are read on which they depend. There is no inventory.
+    ///
+    /// # Errors
+    /// Returns the errors in `for_each`, and an error for each data source that may not be read.
+    pub fn of_static_data(
+        manifest: Arc<Manifest>,
+        variables: BTreeMap<String, Value>,
+        catalog: Catalog,
+        static_data: Arc<StaticData>,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let refused = refused_local_access(&manifest, &catalog);
+        if !refused.is_empty() {
+            return Err(refused);
+        }
+        let mut expanded = Self {
+            files: manifest.files(),
+            static_sources: StaticSources::new(&manifest, &catalog),
+            manifest: manifest.clone(),
+            variables,
+            catalog,
+            inventory: Inventory::default(),
+            nodes: BTreeMap::new(),
+            warnings: Vec::new(),
+            instances: Vec::new(),
+            checks: Vec::new(),
+            static_data,
+            open: Vec::new(),
+            unexpanded: BTreeSet::new(),
+            rollouts: Vec::new(),
+            index: HashMap::new(),
+            by_resource: HashMap::new(),
+            by_node: HashMap::new(),
+            is_complete: false,
+        };
+        for wave in expanded.static_sources.waves() {
+            let mut instances = expanded.instances.clone();
+            for resource in wave.iter().filter_map(|address| manifest.resources.get(address)) {
+                match expanded.instances_of(resource, &mut Vec::new())? {
+                    Expansion::Instances(_, found) => instances.extend(found),
+                    Expansion::Open(reason) => {
+                        expanded.open.push(reason);
+                        expanded.unexpanded.insert(resource.address.clone());
+                    }
+                }
+            }
+            expanded.index_instances(instances);
+        }
+        Ok(expanded)
+    }
+
+    /// Sorts and indexes all instances.
+    fn index_instances(&mut self, mut instances: Vec<Instance>) {
+        instances.sort_by(|a, b| a.address.cmp(&b.address));
+        self.index.clear();
+        self.by_resource.clear();
+        for (i, instance) in instances.iter().enumerate() {
+            self.index.insert(instance.address.clone(), i);
+            self.by_resource.entry(instance.address.resource.clone()).or_default().push(i);
+            if let Some(node) = instance.node_name() {
+                let of_resource = self.by_node.entry(instance.address.resource.clone()).or_default();
+                of_resource.entry(node).or_default().push(i);
+            }
+        }
+        self.instances = instances;
     }
 
     /// Returns the scope of expressions outside instances, such as selectors.
@@ -96,10 +154,14 @@ impl Expanded {
     }
 
     /// Returns the nodes that `on` of a resource selects, and its instances.
-    fn instances_of(&self, resource: &Resource, warnings: &mut Vec<Diagnostic>) -> Selected<Instance> {
+    fn instances_of(
+        &self,
+        resource: &Resource,
+        warnings: &mut Vec<Diagnostic>,
+    ) -> Result<Expansion<Instance>, Vec<Diagnostic>> {
         let Entry { provider, resource_type } = self.entry(resource)?;
         let mut found = Vec::new();
-        let (nodes, bindings) = self.bindings(resource.on.as_ref(), resource.for_each.as_ref(), &mut found)?;
+        let bindings = self.bindings(resource.on.as_ref(), resource.for_each.as_ref(), &mut found)?;
         let about = |warning: Diagnostic| Diagnostic {
             summary: format!("`{}`: {}", resource.address, warning.summary),
             ..warning
@@ -108,6 +170,10 @@ impl Expanded {
         let alias = match &resource.provider {
             Some((alias, span)) => self.provider_instance(provider.name(), alias, *span)?,
             None => provider.name().to_owned(),
+        };
+        let (nodes, bindings) = match bindings {
+            Expansion::Instances(nodes, bindings) => (nodes, bindings),
+            Expansion::Open(reason) => return Ok(Expansion::Open(reason)),
         };
         let resource = Arc::new(resource.clone());
         let instance = |binding: Binding| {
@@ -131,7 +197,7 @@ impl Expanded {
                 binding,
             })
         };
-        Ok((nodes, bindings.into_iter().map(instance).collect::<Result<_, _>>()?))
+        Ok(Expansion::Instances(nodes, bindings.into_iter().map(instance).collect::<Result<_, _>>()?))
     }
 
     fn entry(&self, resource: &Resource) -> Result<Entry, Vec<Diagnostic>> {
@@ -162,10 +228,13 @@ impl Expanded {
         on: Option<&Expr>,
         for_each: Option<&Expr>,
         warnings: &mut Vec<Diagnostic>,
-    ) -> Selected<Binding> {
+    ) -> Result<Expansion<Binding>, Vec<Diagnostic>> {
         let mut nodes: Arc<[NodeName]> = Arc::default();
         let mut bound: Vec<Option<Arc<Node>>> = vec![None];
         if let Some(on) = on {
+            if let Some(reason) = self.inventory.open().next() {
+                return Ok(Expansion::Open(reason.clone()));
+            }
             let (names, found) = select_nodes(on, &self.unbound(), &self.inventory)?;
             warnings.extend(found);
             bound = names.iter().filter_map(|name| self.nodes.get(name).cloned()).map(Some).collect();
@@ -179,12 +248,17 @@ impl Expanded {
                 continue;
             };
             let scope = InstanceScope::new(self, Values::none(), binding.clone());
-            for item in evaluate_for_each(for_each, &scope)? {
+            let value = for_each.evaluate(&scope)?;
+            let is_static = || self.static_sources.determine(&self.manifest, for_each);
+            if has_unknown_keys(&value) && is_static() {
+                return Ok(Expansion::Open(unknown_for_each(for_each)));
+            }
+            for item in for_each_members(for_each, value)? {
                 let collection = item.1.is_unknown().then(|| Arc::new(for_each.clone()));
                 bindings.push(Binding { each: Some(item), collection, ..binding.clone() });
             }
         }
-        Ok((nodes, bindings))
+        Ok(Expansion::Instances(nodes, bindings))
     }
 }
 

@@ -8,6 +8,8 @@ pub(crate) mod moves;
 pub(crate) mod owners;
 pub(crate) mod scope;
 pub(crate) mod selection;
+pub(crate) mod static_data;
 pub(crate) mod static_values;
+pub(crate) mod values;
 
 pub use graph::GraphView;

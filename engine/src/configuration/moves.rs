@@ -25,7 +25,8 @@ pub(crate) fn without_destination(expanded: &Expanded) -> Vec<Diagnostic> {
     let error = |m: &Moved| {
         let Pattern::Resource(to) = &m.to else { return None };
         let is_one = m.from.key().is_some() || to.key.is_some();
-        if !is_one || expanded.index.contains_key(to) || moves_on(&m.to) {
+        let exists = expanded.index.contains_key(to) || expanded.unexpanded.contains(&to.resource);
+        if !is_one || exists || moves_on(&m.to) {
             return None;
         }
         let instances = expanded.by_resource.get(&to.resource).map(Vec::as_slice).unwrap_or_default();

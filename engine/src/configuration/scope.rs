@@ -1,43 +1,13 @@
 //! The scope of an instance: the values of the references in its expressions.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use crate::configuration::expand::{Binding, Expanded};
+pub(crate) use crate::configuration::values::Values;
 use crate::expression::{Expr, Files, Reference, Scope, Unresolved};
 use crate::manifest::locals::path_value;
 use crate::manifest::node_value;
 use crate::model::{Address, ResourceAddress, Value};
-
-/// The known attributes of each instance.
-#[derive(Debug, Default)]
-pub(crate) struct Values(HashMap<Address, Arc<Value>>);
-
-static NO_VALUES: std::sync::LazyLock<Values> = std::sync::LazyLock::new(Values::default);
-
-impl Values {
-    /// Returns the values before any instance is evaluated.
-    pub fn none() -> &'static Self {
-        &NO_VALUES
-    }
-
-    /// Inserts the attributes of an instance. A sealed value becomes a retained one: only the last apply knew it.
-    pub fn insert(&mut self, address: Address, attributes: BTreeMap<String, Value>) {
-        let unseal = |value: Value| if value.is_sealed() { Value::Retained.sensitive() } else { value };
-        let attributes = attributes.into_iter().map(|(name, value)| (name, unseal(value))).collect();
-        self.0.insert(address, Arc::new(Value::Map(attributes)));
-    }
-
-    pub fn get(&self, address: &Address) -> Option<&Value> {
-        self.0.get(address).map(AsRef::as_ref)
-    }
-
-    /// Returns the values of these instances only. The values are shared, because they can be many and large.
-    pub fn only<'a>(&self, addresses: impl IntoIterator<Item = &'a Address>) -> Self {
-        let known = addresses.into_iter().filter_map(|address| Some((address.clone(), self.0.get(address)?.clone())));
-        Self(known.collect())
-    }
-}
 
 /// The scope of the expressions of one instance.
 pub(crate) struct InstanceScope<'a> {
@@ -61,7 +31,7 @@ impl<'a> InstanceScope<'a> {
     fn resource(&self, resource: &ResourceAddress, key: Option<&str>, any: bool) -> Result<Value, Unresolved> {
         let Some(instances) = self.expanded.by_resource.get(resource) else {
             return match self.expanded.manifest.resources.contains_key(resource) {
-                true if !self.expanded.is_complete => Ok(Value::Unknown),
+                true if !self.expanded.is_expanded(resource) => Ok(Value::Unknown),
                 // `on` selects no node, or `for_each` is empty.
                 true => Ok(Value::Map(BTreeMap::new())),
                 false => Err(self.no_resource(resource)),
@@ -98,7 +68,7 @@ impl<'a> InstanceScope<'a> {
 
     /// Returns the attributes of an instance. Each attribute of its type is present: unknown if the instance is not evaluated yet, null if it is not set.
     fn value_of(&self, address: &Address) -> Value {
-        let known = self.values.get(address).cloned();
+        let known = self.values.get(address).or_else(|| self.expanded.static_data.values().get(address)).cloned();
         let Some(instance) = self.expanded.instance(address) else { return known.unwrap_or(Value::Unknown) };
         let absent = if known.is_some() { Value::Null } else { Value::Unknown };
         let mut value = known.unwrap_or_else(|| Value::Map(BTreeMap::new()));
@@ -118,6 +88,7 @@ impl<'a> InstanceScope<'a> {
     fn node(&self) -> Result<Value, Unresolved> {
         match &self.binding.node {
             Some(node) => Ok(node_value(node)),
+            None if self.binding.is_open => Ok(Value::Unknown),
             None => Err(Unresolved {
                 summary: "`node` is the node of `on`, and this block has no `on`".to_owned(),
                 help: Some("add on = { role = \"…\" }, or name the node: nodes.NAME.address".to_owned()),
@@ -134,6 +105,7 @@ impl<'a> InstanceScope<'a> {
                 };
                 Ok(Value::Map([("key".to_owned(), Value::from(key.as_str())), ("value".to_owned(), value)].into()))
             }
+            None if self.binding.is_open => Ok(Value::Unknown),
             None => Err(Unresolved {
                 summary: "`each` is the element of `for_each`, and this block has no `for_each`".to_owned(),
                 help: None,
@@ -170,6 +142,7 @@ impl Scope for InstanceScope<'_> {
             Reference::Variable(name) => self.variable(name),
             Reference::Local(name) => self.expanded.manifest.local(name, self),
             Reference::Node => self.node(),
+            Reference::Nodes if !self.expanded.inventory.is_complete() => Ok(Value::Unknown),
             Reference::Nodes => {
                 Ok(Value::Map(self.expanded.nodes.iter().map(|(name, n)| (name.0.clone(), node_value(n))).collect()))
             }
@@ -192,6 +165,7 @@ impl Scope for InstanceScope<'_> {
     fn only_instance(&self, resource: &ResourceAddress, attribute: &str) -> Result<Option<Value>, Unresolved> {
         match referenced(self.expanded, resource, &self.binding) {
             Referenced::One(_) => Ok(None),
+            Referenced::Many([]) if !self.expanded.is_expanded(resource) => Ok(Some(Value::Unknown)),
             Referenced::Many([only]) => Ok(Some(self.value_of(&self.expanded.instances[*only].address))),
             Referenced::Many([]) => Err(Unresolved { summary: format!("`{resource}` has no instances"), help: None }),
             Referenced::Many(instances @ [first, ..]) => {
@@ -275,21 +249,5 @@ fn missing_key<'k>(resource: &ResourceAddress, key: &str, known: impl Iterator<I
             true => "its instance has no key: omit the brackets".to_owned(),
             false => format!("its instances are {}", keys.join(", ")),
         }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_subset_shares_its_values_and_holds_no_others() {
-        let mut all = Values::default();
-        let [a, b]: [Address; 2] = ["t.x[\"a\"]", "t.x[\"b\"]"].map(|address| address.parse().unwrap());
-        all.insert(a.clone(), BTreeMap::from([("content".to_owned(), Value::from("large"))]));
-        all.insert(b.clone(), BTreeMap::new());
-        let part = all.only([&a]);
-        assert!(std::ptr::eq(part.get(&a).unwrap(), all.get(&a).unwrap()));
-        assert_eq!(part.get(&b), None);
     }
 }

@@ -28,7 +28,9 @@ impl StaticValues {
             let instance = &expanded.instances[i];
             match desired(expanded, instance, &values) {
                 Ok(attributes) => {
-                    values.insert(instance.address.clone(), with_unknown(instance, attributes.clone()));
+                    let mut known = attributes.clone();
+                    known.extend(expanded.static_data.result(&instance.address).cloned().unwrap_or_default());
+                    values.insert(instance.address.clone(), with_unknown(instance, known));
                     static_values.attributes.insert(instance.address.clone(), attributes);
                 }
                 Err(found) => errors.extend(found),

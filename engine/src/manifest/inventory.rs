@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use super::node_attributes::node;
-use super::selectors::members;
+use super::node_attributes::{Evaluated, node, unknown_attribute};
+use super::selectors::{for_each_members, has_unknown_keys, unknown_for_each};
 use super::{Manifest, NodeBlock, StaticScope};
 use crate::expression::{Expr, Files, Reference, Scope as ReferenceScope, Unresolved};
 use crate::model::convert::to_text;
@@ -19,6 +19,8 @@ pub struct Inventory {
     origins: BTreeMap<NodeName, Origin>,
     /// The nodes of each block with `for_each`.
     groups: BTreeMap<String, Vec<Arc<Node>>>,
+    /// Why nodes are missing: their block depends on unknown values.
+    open: Vec<Diagnostic>,
 }
 
 /// The block that defines a node, and the element of its `for_each`.
@@ -55,6 +57,16 @@ impl Inventory {
     /// Returns the nodes in order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.nodes.iter()
+    }
+
+    /// Whether all nodes are known. Otherwise the manifest depends on data that is not read.
+    pub fn is_complete(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Returns the reasons why nodes are missing.
+    pub(crate) fn open(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.open.iter()
     }
 
     /// Returns the block and the element that define a node.
@@ -113,12 +125,7 @@ impl Inventory {
 ///
 /// # Errors
 /// Returns all errors in the nodes.
-pub fn evaluate_inventory(
-    manifest: &Manifest,
-    variables: &BTreeMap<String, Value>,
-    files: &Files,
-) -> Result<Inventory, Vec<Diagnostic>> {
-    let scope = StaticScope::new(manifest, variables, files);
+pub fn evaluate_inventory(manifest: &Manifest, scope: &StaticScope) -> Result<Inventory, Vec<Diagnostic>> {
     let (mut inventory, mut failures) = (Inventory::default(), Failures::default());
     let mut blocks: Vec<_> = manifest.nodes.iter().collect();
     blocks.sort_by_key(|(_, block)| block.span);
@@ -128,8 +135,12 @@ pub fn evaluate_inventory(
             None => vec![None],
             Some(for_each) => {
                 inventory.groups.insert(name.clone(), Vec::new());
-                match elements(for_each, block, &scope) {
-                    Ok(elements) => elements.into_iter().map(Some).collect(),
+                match elements(for_each, block, scope) {
+                    Ok(Some(elements)) => elements.into_iter().map(Some).collect(),
+                    Ok(None) => {
+                        inventory.open.push(unknown_for_each(for_each));
+                        continue;
+                    }
                     Err(errors) => {
                         failures.errors.extend(errors.into_iter().map(|error| (error, 0)));
                         continue;
@@ -139,8 +150,9 @@ pub fn evaluate_inventory(
         };
         for element in elements {
             let origin = origin(element.as_ref().map(|(key, _)| key.clone()));
-            match evaluate_node(block, &origin, element, &scope) {
-                Ok(node) => match inventory.origins.get(&node.name) {
+            match evaluate_node(block, &origin, element, scope) {
+                Ok(Evaluated::Open(reason)) => inventory.open.push(reason),
+                Ok(Evaluated::Node(node)) => match inventory.origins.get(&node.name) {
                     Some(first) => failures.add_duplicate(&node.name, first, &origin),
                     None => inventory.insert(node, origin),
                 },
@@ -153,21 +165,22 @@ pub fn evaluate_inventory(
     if errors.is_empty() { Ok(inventory) } else { Err(errors) }
 }
 
-/// Returns the elements of `for_each`. The key of a map in a list is its position.
+/// Returns the elements of `for_each`, or `None` if they are unknown. The key of a map in a list is its position.
 fn elements(
     for_each: &Expr,
     block: &NodeBlock,
     scope: &dyn ReferenceScope,
-) -> Result<Vec<(String, Value)>, Vec<Diagnostic>> {
+) -> Result<Option<Vec<(String, Value)>>, Vec<Diagnostic>> {
     match for_each.evaluate(scope)? {
+        value if has_unknown_keys(&value) => Ok(None),
         Value::List(items) if !items.is_empty() && items.iter().all(|item| matches!(item, Value::Map(_))) => {
             if block.name.is_none() {
                 let error = Diagnostic::error("the nodes of a list of maps need a `name`").at(for_each.span, "");
                 return Err(vec![error.help("add an attribute of the elements, as in name = \"${each.value.name}\"")]);
             }
-            Ok(items.into_iter().enumerate().map(|(position, item)| (position.to_string(), item)).collect())
+            Ok(Some(items.into_iter().enumerate().map(|(position, item)| (position.to_string(), item)).collect()))
         }
-        value => members(for_each, value),
+        value => for_each_members(for_each, value).map(Some),
     }
 }
 
@@ -176,7 +189,7 @@ fn evaluate_node(
     origin: &Origin,
     element: Option<(String, Value)>,
     scope: &StaticScope,
-) -> Result<Node, Vec<Diagnostic>> {
+) -> Result<Evaluated, Vec<Diagnostic>> {
     let subject = origin.subject();
     let Some((key, value)) = element else { return node(&origin.block, &subject, block, scope) };
     let each = Value::Map([("key".to_owned(), Value::from(key.as_str())), ("value".to_owned(), value)].into());
@@ -188,6 +201,9 @@ fn evaluate_node(
     let error = |summary: String, label: &str| Err(vec![Diagnostic::error(summary).at(span, label)]);
     if name.is_sensitive() {
         return error(format!("the name of {subject} is sensitive"), "plans and messages show it");
+    }
+    if name.is_unknown() {
+        return Ok(Evaluated::Open(unknown_attribute("name", &subject, span)));
     }
     match to_text(&name) {
         Some(name) if NodeName::is_valid(&name) => node(&name, &subject, block, &scope),

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::Manifest;
 use crate::expression::{Files, Reference, Scope as ReferenceScope, Unresolved};
-use crate::model::{Diagnostic, Value};
+use crate::model::{Diagnostic, ResourceAddress, Value};
 
 impl Manifest {
     /// Evaluates `local.NAME`, whose references `scope` resolves. The locals of a loaded manifest have no cycles. The value is not cached.
@@ -86,12 +86,26 @@ pub struct StaticScope<'m> {
     variables: &'m BTreeMap<String, Value>,
     files: &'m Files,
     locals: Mutex<BTreeMap<String, Value>>,
+    data: Option<Data<'m>>,
+}
+
+/// The values of the data sources that are read before the inventory is evaluated.
+#[derive(Clone, Copy)]
+struct Data<'m> {
+    scope: &'m dyn ReferenceScope,
+    is_static: &'m dyn Fn(&ResourceAddress) -> bool,
 }
 
 impl<'m> StaticScope<'m> {
     /// Creates the scope of a manifest with these values of its variables.
     pub fn new(manifest: &'m Manifest, variables: &'m BTreeMap<String, Value>, files: &'m Files) -> Self {
-        Self { manifest, variables, files, locals: Mutex::default() }
+        Self { manifest, variables, files, locals: Mutex::default(), data: None }
+    }
+
+    /// Adds the data sources for which `is_static` is true. `scope` has their values.
+    pub fn with_data(mut self, scope: &'m dyn ReferenceScope, is_static: &'m dyn Fn(&ResourceAddress) -> bool) -> Self {
+        self.data = Some(Data { scope, is_static });
+        self
     }
 }
 
@@ -124,8 +138,15 @@ impl ReferenceScope for StaticScope<'_> {
             Reference::This => Err(unavailable("`self`".to_owned())),
             Reference::Plan => Err(unavailable("`plan`".to_owned())),
             Reference::Moorfast => Err(unavailable("`moorfast`".to_owned())),
-            Reference::Resource { resource, .. } => Err(unavailable(format!("`{resource}`"))),
+            Reference::Resource { resource, .. } => match self.data {
+                Some(Data { scope, is_static }) if is_static(resource) => scope.resolve(reference),
+                _ => Err(unavailable(format!("`{resource}`"))),
+            },
         }
+    }
+
+    fn only_instance(&self, resource: &ResourceAddress, attribute: &str) -> Result<Option<Value>, Unresolved> {
+        self.data.map_or(Ok(None), |data| data.scope.only_instance(resource, attribute))
     }
 
     fn files(&self) -> &Files {

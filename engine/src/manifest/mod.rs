@@ -40,6 +40,7 @@ pub use policy::{Policy, PolicySeverity};
 pub use rollout::{GateName, MaxUnavailable, Rollout};
 pub use schema_check::check_attributes;
 pub use selectors::{evaluate_for_each, select_nodes};
+pub(crate) use selectors::{for_each_members, has_unknown_keys, unknown_for_each};
 pub use variables::Assignments;
 
 /// A manifest that is parsed and checked, but not evaluated.

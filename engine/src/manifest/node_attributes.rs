@@ -22,6 +22,20 @@ pub fn node_value(node: &Node) -> Value {
     Value::Map(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
+/// The result of the evaluation of a node.
+pub(super) enum Evaluated {
+    Node(Node),
+    /// An attribute is unknown, for this reason.
+    Open(Diagnostic),
+}
+
+/// Returns the error for an attribute that depends on unknown values.
+pub(super) fn unknown_attribute(attribute: &str, subject: &str, span: Span) -> Diagnostic {
+    let summary = format!("`{attribute}` of {subject} is known only after apply");
+    let help = "the attributes of nodes must be known when the plan is made: take them from variables or locals";
+    Diagnostic::error(summary).at(span, "").help(help)
+}
+
 /// The evaluated attributes of one node.
 struct Fields<'b> {
     /// The node in messages.
@@ -36,7 +50,7 @@ pub(super) fn node(
     subject: &str,
     block: &NodeBlock,
     scope: &dyn ReferenceScope,
-) -> Result<Node, Vec<Diagnostic>> {
+) -> Result<Evaluated, Vec<Diagnostic>> {
     let mut fields = Fields { subject, values: BTreeMap::new(), errors: Vec::new() };
     for (attribute, _, expr) in &block.attributes {
         match expr.evaluate(scope) {
@@ -46,6 +60,13 @@ pub(super) fn node(
             }
             Err(errors) => fields.errors.extend(errors),
         }
+    }
+    // The members of `vars` can be unknown, because nothing but resources uses them.
+    let is_unknown = |(attribute, (value, _)): &(&&str, &(Value, Span))| {
+        value.is_unknown() && (**attribute != "vars" || value.as_map().is_none())
+    };
+    if let Some((attribute, (_, span))) = fields.values.iter().find(is_unknown) {
+        return Ok(Evaluated::Open(unknown_attribute(attribute, subject, *span)));
     }
     let transport = fields.transport();
     let node = Node {
@@ -61,7 +82,7 @@ pub(super) fn node(
         roles: fields.texts("roles"),
         vars: fields.vars(),
     };
-    if fields.errors.is_empty() { Ok(node) } else { Err(fields.errors) }
+    if fields.errors.is_empty() { Ok(Evaluated::Node(node)) } else { Err(fields.errors) }
 }
 
 impl Fields<'_> {

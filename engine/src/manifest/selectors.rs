@@ -115,26 +115,37 @@ fn roles(selector: &BTreeMap<String, Value>, span: Span) -> Result<Vec<String>, 
 /// # Errors
 /// Returns an error if the value is neither a list of strings nor a map, is known only after apply, or is sensitive.
 pub fn evaluate_for_each(for_each: &Expr, scope: &dyn ReferenceScope) -> Result<Vec<(String, Value)>, Vec<Diagnostic>> {
-    members(for_each, for_each.evaluate(scope)?)
+    for_each_members(for_each, for_each.evaluate(scope)?)
 }
 
-/// Returns the members of the value of `for_each`.
-pub(super) fn members(for_each: &Expr, value: Value) -> Result<Vec<(String, Value)>, Vec<Diagnostic>> {
-    let error = |summary: String, help: &str| vec![Diagnostic::error(summary).at(for_each.span, "").help(help)];
-    let unknown = || {
-        let resources = for_each.references().into_iter().filter_map(|(reference, _)| match reference {
-            Reference::Resource { resource, .. } => Some(resource.to_string()),
-            _ => None,
-        });
-        let resources: Vec<String> = resources.collect();
-        let of = if resources.is_empty() {
-            String::new()
-        } else {
-            format!(": it depends on {}", quoted_list(&resources.iter().map(String::as_str).collect::<Vec<_>>()))
-        };
-        let help = "the keys of `for_each` must be known when the plan is made: take them from variables or locals";
-        error(format!("`for_each` is known only after apply{of}"), help)
+/// Whether the keys of this value of `for_each` are unknown.
+pub(crate) fn has_unknown_keys(value: &Value) -> bool {
+    match value {
+        Value::Unknown | Value::Retained => true,
+        Value::List(items) => items.iter().any(|item| item.is_unknown() || item.is_retained()),
+        _ => false,
+    }
+}
+
+/// Returns the error for `for_each` with unknown keys.
+pub(crate) fn unknown_for_each(for_each: &Expr) -> Diagnostic {
+    let resources = for_each.references().into_iter().filter_map(|(reference, _)| match reference {
+        Reference::Resource { resource, .. } => Some(resource.to_string()),
+        _ => None,
+    });
+    let resources: Vec<String> = resources.collect();
+    let of = if resources.is_empty() {
+        String::new()
+    } else {
+        format!(": it depends on {}", quoted_list(&resources.iter().map(String::as_str).collect::<Vec<_>>()))
     };
+    let help = "the keys of `for_each` must be known when the plan is made: take them from variables or locals";
+    Diagnostic::error(format!("`for_each` is known only after apply{of}")).at(for_each.span, "").help(help)
+}
+
+/// Returns the members of the value of `for_each`, as [`evaluate_for_each`] does.
+pub(crate) fn for_each_members(for_each: &Expr, value: Value) -> Result<Vec<(String, Value)>, Vec<Diagnostic>> {
+    let error = |summary: String, help: &str| vec![Diagnostic::error(summary).at(for_each.span, "").help(help)];
     let secret = || {
         error(
             "`for_each` is sensitive".to_owned(),
@@ -142,10 +153,9 @@ pub(super) fn members(for_each: &Expr, value: Value) -> Result<Vec<(String, Valu
         )
     };
     match value {
-        Value::Unknown | Value::Retained => Err(unknown()),
+        value if has_unknown_keys(&value) => Err(vec![unknown_for_each(for_each)]),
         Value::Sensitive(_) => Err(secret()),
         Value::Map(map) => Ok(map.into_iter().collect()),
-        Value::List(items) if items.iter().any(|item| item.is_unknown() || item.is_retained()) => Err(unknown()),
         Value::List(items) if items.iter().any(Value::is_sensitive) => Err(secret()),
         Value::List(items) => {
             let keys: Option<Vec<String>> = items.iter().map(to_text).collect();

@@ -42,7 +42,7 @@ pub(super) async fn read_all(session: &Session, requests: ReadRequests) -> Readi
 }
 
 /// Reads the data sources.
-pub(super) async fn read_data<'a>(
+pub(crate) async fn read_data<'a>(
     session: &Session,
     requests: Batches<(&'a Instance, DataRequest)>,
 ) -> Answers<&'a Instance, DataRequest, Attributes> {

@@ -1,6 +1,6 @@
 //! Data sources: read during the plan, or deferred to the apply.
 
-use moorfast_state::{Digest, canonical_object};
+use moorfast_state::{Digest, SealKey, canonical_object};
 
 use super::batches::Batches;
 use super::draft::{Decision, Draft};
@@ -18,6 +18,8 @@ use crate::session::Failure;
 pub(super) struct DataSources<'a> {
     /// The data sources to read now.
     pub requests: Batches<(&'a Instance, DataRequest)>,
+    /// The static data sources, with their arguments. They were read before the inventory was evaluated.
+    pub known: Vec<(&'a Instance, Attributes)>,
     /// The data sources that the apply reads.
     pub deferred: Vec<Decision>,
 }
@@ -42,6 +44,10 @@ pub(super) fn data_sources<'a>(
                 continue;
             }
         };
+        if inputs.expanded.static_data.result(&instance.address).is_some() {
+            sources.known.push((*instance, arguments));
+            continue;
+        }
         let changes = |action: Action| !matches!(action, Action::NoOp | Action::Adopt);
         let mut dependencies = inputs.dependencies(&instance.address);
         if dependencies.any(|d| draft.action(d).is_some_and(changes))
@@ -77,8 +83,12 @@ pub(super) fn data_values(
 /// be sensitive. Other data sources are not inputs: what they read can change with every read.
 pub(super) fn data_digest(inputs: &Inputs, instance: &Instance, read: &Attributes) -> Option<(String, Digest)> {
     instance.resource_type.local_access()?;
-    let sealed = canonical_object(&seal_attributes(read, inputs.key));
-    Some((instance.address.to_string(), inputs.key.digest(sealed.as_bytes())))
+    Some((instance.address.to_string(), result_digest(inputs.key, read)))
+}
+
+/// Returns the digest of the result of a data source.
+pub(crate) fn result_digest(key: &SealKey, read: &Attributes) -> Digest {
+    key.digest(canonical_object(&seal_attributes(read, key)).as_bytes())
 }
 
 /// Returns the decision to read a data source during the apply.

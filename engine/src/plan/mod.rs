@@ -55,7 +55,8 @@ mod superseded;
 mod triggers;
 
 pub(crate) use batches::Batches;
-pub(crate) use calls::read;
+pub(crate) use calls::{read, read_data};
+pub(crate) use data::result_digest;
 pub(crate) use diff::value_at;
 pub use diff::{Difference, PathSegment, differences, parse_path, path_text};
 pub(crate) use draft::Draft;

@@ -118,8 +118,13 @@ impl Planner<'_> {
 
     /// Reads the data sources of a wave, or defers them to the apply.
     async fn plan_data(&self, prior: &Prior, data: &[&Instance], draft: &mut Draft) -> Result<(), Failure> {
-        let DataSources { requests, deferred } = data_sources(&self.inputs, prior, draft, data)?;
+        let DataSources { requests, known, deferred } = data_sources(&self.inputs, prior, draft, data)?;
         deferred.into_iter().for_each(|decision| draft.add(decision));
+        for (instance, arguments) in known {
+            let read = self.inputs.expanded.static_data.result(&instance.address).cloned().unwrap_or_default();
+            let values = data_values(&self.inputs, draft, instance, arguments, read)?;
+            draft.values.insert(instance.address.clone(), values);
+        }
         let mut failures = Vec::new();
         for (instance, request, result) in calls::read_data(self.session, requests).await {
             match result {

@@ -37,7 +37,7 @@ impl Configuration {
         let manifest =
             load(&[("main.toml", &text)]).unwrap_or_else(|(sources, errors)| panic!("{}", render(&sources, &errors)));
         let catalog = Catalog::new(&[Arc::new(Memory)]);
-        let expanded = Expanded::new(Arc::new(manifest), BTreeMap::new(), catalog).unwrap();
+        let expanded = Expanded::new(Arc::new(manifest), BTreeMap::new(), catalog, Arc::default()).unwrap();
         let mut graph = Graph::new(&expanded).unwrap();
         let static_values = StaticValues::new(&expanded, &mut graph).unwrap();
         Self { expanded, graph, static_values, key: SealKey::from_bytes([7; 32]), options: PlanOptions::default() }

@@ -24,7 +24,8 @@ pub trait ResourceType: Any + Send + Sync {
     /// Returns what reading this data source does on the machine where moorfast runs. Returns `None` if it only reads its target.
     ///
     /// `--untrusted` refuses such a data source, and `--no-local-commands` refuses [`LocalAccess::Command`]. A result that is known during the plan is an
-    /// input of the plan: a saved plan is stale if the data source returns another result.
+    /// input of the plan: a saved plan is stale if the data source returns another result. If its arguments are static, it is read before the inventory is
+    /// evaluated, so that nodes can depend on it.
     fn local_access(&self) -> Option<LocalAccess> {
         None
     }

@@ -25,6 +25,7 @@ impl Workspace {
         events: &Events,
         interrupt: &Interrupt,
     ) -> Result<Vec<Address>, Failure> {
+        self.read_static_data(events, interrupt).await?;
         check_unrecorded(&*self.expanded().map_err(Failure::Manifest)?, pattern, state)?;
         let targets = vec![pattern.clone()];
         let options = PlanOptions { mode: PlanMode::RefreshOnly, imports: true, targets, ..PlanOptions::default() };

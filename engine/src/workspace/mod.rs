@@ -2,6 +2,7 @@
 
 mod import;
 mod planning;
+mod static_data;
 mod webhook;
 
 pub use planning::Planned;
@@ -9,15 +10,17 @@ pub use webhook::Webhook;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moorfast_state::Snapshot;
 
 use crate::configuration::GraphView;
+use crate::configuration::evaluate::check_unexpanded;
 use crate::configuration::expand::{Binding, Expanded};
 use crate::configuration::graph::Graph;
 use crate::configuration::scope::{InstanceScope, Values};
-use crate::configuration::static_values::StaticValues;
+use crate::configuration::static_data::StaticData;
+use crate::configuration::static_values::{StaticValues, deduplicated};
 use crate::expression::Expr;
 use crate::manifest::{Inventory, Manifest};
 use crate::model::{Address, Attributes, Decoded, Diagnostic, Mark, ResourceAddress, Value, unseal};
@@ -36,10 +39,19 @@ pub struct Workspace {
     pub data_dir: PathBuf,
     /// The name of the site and environment, which plans contain.
     pub site: String,
-    /// The manifest, expanded by the first operation that needs it.
-    expanded: OnceLock<Arc<Expanded>>,
-    /// The expanded manifest, evaluated by the first operation that needs it.
-    evaluated: OnceLock<Arc<Evaluated>>,
+    /// The results of earlier operations.
+    cache: Mutex<Cache>,
+}
+
+/// What operations on a workspace share.
+#[derive(Default)]
+struct Cache {
+    /// The results of the static data sources. `None` if they were not read.
+    static_data: Option<Arc<StaticData>>,
+    /// The expanded manifest.
+    expanded: Option<Arc<Expanded>>,
+    /// The expanded manifest, evaluated.
+    evaluated: Option<Arc<Evaluated>>,
 }
 
 /// The results of an evaluation of the manifest without the state and without any target.
@@ -57,39 +69,60 @@ impl Workspace {
         data_dir: PathBuf,
         site: String,
     ) -> Self {
-        let (expanded, evaluated) = (OnceLock::new(), OnceLock::new());
-        Self { manifest, providers, variables, data_dir, site, expanded, evaluated }
+        Self { manifest, providers, variables, data_dir, site, cache: Mutex::default() }
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the expanded manifest.
+    ///
+    /// # Errors
+    /// If the manifest is invalid, or depends on static data that was not read.
     pub(crate) fn expanded(&self) -> Result<Arc<Expanded>, Vec<Diagnostic>> {
-        if let Some(expanded) = self.expanded.get() {
+        let expanded = self.as_far_as_known()?;
+        match expanded.open.as_slice() {
+            [] => Ok(expanded),
+            reasons => Err(deduplicated(reasons.to_vec())),
+        }
+    }
+
+    /// Returns the manifest, expanded as far as the static data is known.
+    fn as_far_as_known(&self) -> Result<Arc<Expanded>, Vec<Diagnostic>> {
+        let mut cache = self.cache();
+        if let Some(expanded) = &cache.expanded {
             return Ok(expanded.clone());
         }
         let catalog = Catalog::new(&self.providers);
-        let expanded = Arc::new(Expanded::new(self.manifest.clone(), self.variables.clone(), catalog)?);
-        Ok(self.expanded.get_or_init(|| expanded).clone())
+        let static_data = cache.static_data.clone().unwrap_or_default();
+        let expanded = Expanded::new(self.manifest.clone(), self.variables.clone(), catalog, static_data)?;
+        Ok(cache.expanded.insert(Arc::new(expanded)).clone())
     }
 
     /// Returns the graph and the static values of the expanded manifest.
     fn evaluated(&self) -> Result<Arc<Evaluated>, Vec<Diagnostic>> {
-        if let Some(evaluated) = self.evaluated.get() {
+        let expanded = self.as_far_as_known()?;
+        if let Some(evaluated) = &self.cache().evaluated {
             return Ok(evaluated.clone());
         }
-        let expanded = self.expanded()?;
         let mut graph = Graph::new(&expanded)?;
         let static_values = Arc::new(StaticValues::new(&expanded, &mut graph)?);
-        Ok(self.evaluated.get_or_init(|| Arc::new(Evaluated { graph, static_values })).clone())
+        Ok(self.cache().evaluated.insert(Arc::new(Evaluated { graph, static_values })).clone())
     }
 
     /// Checks everything that needs neither the state nor any target, and returns the errors and warnings.
+    ///
+    /// If the static data was not read, its values are unknown, and the blocks that need it for their expansion are checked once and not for each instance.
     pub fn validate(&self) -> Vec<Diagnostic> {
-        let expanded = match self.expanded() {
+        let expanded = match self.as_far_as_known() {
             Ok(expanded) => expanded,
             Err(errors) => return errors,
         };
         let outputs = self.manifest.outputs.values().map(|output| &output.value);
         let mut errors = self.evaluated().err().unwrap_or_default();
+        let unexpanded = expanded.unexpanded.iter().filter_map(|address| self.manifest.resources.get(address));
+        errors.extend(unexpanded.flat_map(|resource| check_unexpanded(&expanded, resource)));
         let scope = InstanceScope::new(&expanded, Values::none(), Binding::default());
         let free = outputs.chain(self.manifest.locals.values()).filter_map(|expr| expr.evaluate(&scope).err());
         errors.extend(free.flatten());
@@ -102,7 +135,7 @@ impl Workspace {
         errors.extend(configurations.flatten());
         errors.extend(crate::configuration::moves::without_destination(&expanded));
         errors.extend(expanded.warnings.iter().cloned());
-        crate::configuration::static_values::deduplicated(errors)
+        deduplicated(errors)
     }
 
     /// Returns the nodes of the manifest.

@@ -15,7 +15,7 @@ use crate::configuration::scope::{InstanceScope, Values};
 use crate::model::{Address, CheckResult, Decoded, Diagnostic, NodeChange, NodeName, Pattern, Value, suggest};
 use crate::plan::{
     Change, Draft, Inputs, Machines, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, Planner,
-    rollouts,
+    result_digest, rollouts,
 };
 use crate::policy;
 use crate::provider::{Action, ProviderError};
@@ -52,6 +52,7 @@ impl Workspace {
         interrupt: &Interrupt,
         tolerates_unread: bool,
     ) -> Result<Planned, Failure> {
+        self.read_static_data(events, interrupt).await?;
         let expanded = self.expanded().map_err(Failure::Manifest)?;
         let evaluated = self.evaluated().map_err(Failure::Manifest)?;
         let Evaluated { graph, static_values } = &*evaluated;
@@ -126,7 +127,7 @@ impl Workspace {
             lineage: state.lineage.clone(),
             serial: state.serial,
             manifest: self.manifest.digest.clone().unwrap_or_else(|| Digest::of(b"")),
-            inputs: inputs(expanded, std::mem::take(&mut draft.inputs)),
+            inputs: inputs(expanded, std::mem::take(&mut draft.inputs), key),
             variables: sealed_variables(&self.variables, key),
             outputs: output_changes(expanded, &draft.values, state, key, options).map_err(Failure::Manifest)?,
             checks: Vec::new(),
@@ -169,6 +170,12 @@ impl Workspace {
         reasons.extend(differs.map(|(name, _)| format!("the variable `{name}` changed since the plan was made")));
         if !reasons.is_empty() {
             return Err(Failure::Stale(reasons));
+        }
+        // Other data can mean other nodes, and then a new plan can fail in many ways.
+        self.read_static_data(events, interrupt).await?;
+        let changed = self.changed_static_data(&plan, key);
+        if !changed.is_empty() {
+            return Err(Failure::Stale(changed));
         }
         let mut now = self.plan_readable(state, key, &plan.options, events, interrupt, true).await?;
         // A data source of the plan's inputs that cannot be read any more is an error, not a change.
@@ -367,10 +374,13 @@ fn check_nodes(expanded: &Expanded, options: &PlanOptions) -> Result<(), Failure
     if errors.is_empty() { Ok(()) } else { Err(Failure::Manifest(errors)) }
 }
 
-fn inputs(expanded: &Expanded, mut inputs: BTreeMap<String, Digest>) -> BTreeMap<String, Digest> {
-    let read = expanded.files.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    inputs.extend(read.iter().map(|(path, digest)| (path.display().to_string(), digest.clone())));
-    inputs
+/// Returns the digests of what the plan was made from: `read`, the static data and the files.
+fn inputs(expanded: &Expanded, read: BTreeMap<String, Digest>, key: &SealKey) -> BTreeMap<String, Digest> {
+    let files = expanded.files.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let files = files.iter().map(|(path, digest)| (path.display().to_string(), digest.clone()));
+    let data = expanded.static_data.results();
+    let data = data.map(|(address, result)| (address.to_string(), result_digest(key, result)));
+    read.into_iter().chain(data).chain(files).collect()
 }
 
 fn sealed_variables(variables: &BTreeMap<String, Value>, key: &SealKey) -> Map<String, Json> {

@@ -15,9 +15,9 @@ use moorfast_engine::apply::Report;
 use moorfast_engine::model::{Address, Attribute, Attributes, Identified, Kind, Machine, Schema, Value};
 use moorfast_engine::plan::{Plan, PlanOptions};
 use moorfast_engine::provider::{
-    Applied, Class, Connection, Consequence, Context, DataRequest, Declaration, Invalid, Observed, Operation,
-    OperationAction, PlanRequest, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType,
-    StartPermit, Target, TargetKind,
+    Applied, Class, Connection, Consequence, Context, DataRequest, Declaration, Invalid, LocalAccess, Observed,
+    Operation, OperationAction, PlanRequest, Proposal, ProposedAction, Provider, ProviderError, ReadRequest,
+    ResourceType, StartPermit, Target, TargetKind,
 };
 use moorfast_engine::session::{Events, Failure, Interrupt};
 use moorfast_engine::state::Store;
@@ -64,6 +64,8 @@ pub struct World {
     pub machines: BTreeMap<String, (String, String)>,
     /// The host keys that are trusted besides `key`.
     pub trusted: Vec<String>,
+    /// The keys that `mem_local` read, in order.
+    pub read_here: Vec<String>,
 }
 
 /// The provider `mem` with the types `mem_item`, `mem_box`, `mem_file` (on a node) and `mem_badge` (bound to the machine of its node).
@@ -262,21 +264,25 @@ fn found(observed: Option<&Observed>) -> Option<serde_json::Value> {
     Some(serde_json::json!({ "found": shown.map(|o| text(&o.attributes, "value")) }))
 }
 
-/// The data source `mem_item`.
+/// The data sources `mem_item` and `mem_local`, which reads the item on this machine.
 struct ItemData(Declaration);
 
-impl Default for ItemData {
-    fn default() -> Self {
+impl ItemData {
+    fn new(name: &'static str) -> Self {
         let key = Attribute::required("key", Kind::String, "The key of an item.");
         let value = Attribute::computed("value", Kind::String, "Its value.");
         let schema = Schema::new("An item that is there.", [key, value]);
-        Self(Declaration { name: "mem_item", target_kind: TargetKind::Provider, schema })
+        Self(Declaration { name, target_kind: TargetKind::Provider, schema })
     }
 }
 
 impl ResourceType for ItemData {
     fn declaration(&self) -> &Declaration {
         &self.0
+    }
+
+    fn local_access(&self) -> Option<LocalAccess> {
+        (self.0.name == "mem_local").then_some(LocalAccess::Command)
     }
 
     fn identity(&self, _: &Attributes) -> Option<String> {
@@ -305,7 +311,7 @@ impl Provider for Memory {
     }
 
     fn data_sources(&self) -> Vec<Arc<dyn ResourceType>> {
-        vec![Arc::new(ItemData::default())]
+        vec![Arc::new(ItemData::new("mem_item")), Arc::new(ItemData::new("mem_local"))]
     }
 
     async fn configure(&self, _: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {
@@ -456,6 +462,9 @@ impl Connection for Memory {
         }
         let read = |r: &DataRequest| {
             let key = text(&r.arguments, "key");
+            if r.data_source.local_access().is_some() {
+                self.world().read_here.push(key.clone());
+            }
             match self.observed(target, "mem_item", &key) {
                 Some(found) => Ok(found.attributes),
                 None => Err(ProviderError::new(Class::Failed, format!("there is no {key}"))),
@@ -566,6 +575,11 @@ impl Bench {
 
     /// Applies a reviewed plan.
     pub async fn apply_reviewed(&self, plan: Plan) -> Report {
-        self.workbench.apply_reviewed(plan).await.unwrap()
+        self.try_apply_reviewed(plan).await.unwrap()
+    }
+
+    /// Applies a reviewed plan, unless it is stale.
+    pub async fn try_apply_reviewed(&self, plan: Plan) -> Result<Report, Failure> {
+        self.workbench.apply_reviewed(plan).await
     }
 }

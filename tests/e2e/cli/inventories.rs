@@ -91,3 +91,54 @@ fn nodes_from_data_are_applied_as_literal_ones_are() {
         .complains("2 | [nodes.web]")
         .complains("main.toml:9");
 }
+
+const COMMAND: &str = r#"
+[data.local_command.hosts]
+command = ["cat", "hosts.json"]
+format  = "json"
+
+[nodes.web]
+for_each  = "${data.local_command.hosts.result}"
+transport = "local"
+vars      = { rack = "${each.value.rack}" }
+
+[resource.ssh_file.motd]
+on      = "web"
+path    = "${path.root}/out/${node.name}"
+parents = true
+content = "${node.name} in ${node.vars.rack}\n"
+"#;
+
+#[test]
+fn a_command_gives_the_nodes() {
+    let folder = Folder::new(COMMAND);
+    // A validation runs no command.
+    folder.expect(0, &["validate"]);
+    folder.expect(1, &["node", "list"]).complains("data.local_command.hosts").complains("hosts.json");
+
+    folder.write("hosts.json", r#"{ "web01": { "rack": "a1" }, "web02": { "rack": "b2" } }"#);
+    folder.expect(0, &["node", "list"]).says("web02  this machine    nodes.web[\"web02\"] (main.toml:6)");
+    folder.expect(0, &["graph"]).says("ssh_file.motd[\\\"web02\\\"]");
+    folder.expect(0, &["console", "-e", "keys(nodes)"]).says("web02");
+    folder.expect(0, &["apply", "--auto-approve"]);
+    assert_eq!(folder.read("out/web02"), "web02 in b2\n");
+    folder.expect(0, &["plan", "--detailed-exitcode"]);
+    folder.expect(0, &["drift"]);
+
+    folder.write("hosts.json", r#"{ "web01": { "rack": "a1" }, "web02": { "rack": "b3" } }"#);
+    folder.expect(0, &["plan", "--out", "p"]).says("ssh_file.motd[\"web02\"]");
+    folder.write("hosts.json", r#"{ "web01": { "rack": "a1" } }"#);
+    folder.expect(4, &["apply", "p"]).complains("`data.local_command.hosts` changed since the plan was made");
+    for option in
+        [["plan", "--untrusted"].as_slice(), &["plan", "--no-local-commands"], &["node", "list", "--no-local-commands"]]
+    {
+        folder.expect(1, option).complains("`data.local_command.hosts` is not allowed");
+    }
+
+    // Not JSON, and an element of a wrong type. Nothing is changed.
+    folder.write("hosts.json", "{");
+    folder.expect(1, &["apply", "--auto-approve"]).complains("data.local_command.hosts");
+    folder.write("hosts.json", r#"{ "web01": "a1" }"#);
+    folder.expect(1, &["apply", "--auto-approve"]).complains("`nodes.web[\"web01\"]`: a string has no attributes");
+    assert_eq!(folder.read("out/web02"), "web02 in b2\n");
+}

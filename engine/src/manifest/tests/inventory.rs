@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use super::{load, render};
 use crate::expression::Files;
-use crate::manifest::{Assignments, Inventory, Manifest, evaluate_inventory};
+use crate::manifest::{Assignments, Inventory, Manifest, StaticScope, evaluate_inventory};
 use crate::model::Diagnostic;
 
 fn inventory(text: &str) -> (Manifest, Result<Inventory, Vec<Diagnostic>>) {
     let manifest = load(&[("main.toml", text)]).map_err(|(sources, errors)| render(&sources, &errors)).unwrap();
     let variables = manifest.variables(&Assignments::default()).unwrap_or_else(|_| BTreeMap::new());
-    let inventory =
-        evaluate_inventory(&manifest, &variables, &Files { root: "src/manifest/tests".into(), ..Files::default() });
+    let files = Files::default();
+    let inventory = evaluate_inventory(&manifest, &StaticScope::new(&manifest, &variables, &files));
     (manifest, inventory)
 }
 

@@ -47,7 +47,7 @@ fn variables(manifest: &Manifest) -> BTreeMap<String, Value> {
 fn the_inventory_is_evaluated() {
     let manifest = manifest(NODES);
     let files = Files::default();
-    let nodes = evaluate_inventory(&manifest, &variables(&manifest), &files).unwrap();
+    let nodes = evaluate_inventory(&manifest, &StaticScope::new(&manifest, &variables(&manifest), &files)).unwrap();
     insta::assert_debug_snapshot!(nodes.iter().collect::<Vec<_>>());
 }
 
@@ -57,7 +57,8 @@ fn the_inventory_keeps_the_order_of_the_manifest() {
         "[nodes.gpu10]\n[nodes.gpu2]\n[nodes.gpu2.vars]\nrack = 1\n[nodes.canary]\n[nodes.a.vars]\nrack = 1\n";
     let inline = "[nodes]\nz = { transport = \"local\" }\ny.transport = \"local\"\nx = {}\n";
     let manifest = load(&[("1.toml", headers), ("2.toml", inline)]).map_err(|(s, e)| render(&s, &e)).unwrap();
-    let nodes = evaluate_inventory(&manifest, &variables(&manifest), &Files::default()).unwrap();
+    let nodes =
+        evaluate_inventory(&manifest, &StaticScope::new(&manifest, &variables(&manifest), &Files::default())).unwrap();
     let names: Vec<_> = nodes.iter().map(|node| node.name.0.as_str()).collect();
     assert_eq!(names, ["gpu10", "gpu2", "canary", "a", "z", "y", "x"]);
 }
@@ -81,7 +82,8 @@ address = "${ssh_file.x.path}"
 [resource.ssh_file.x]
 "#;
     let manifest = manifest(text);
-    let errors = evaluate_inventory(&manifest, &variables(&manifest), &Files::default()).unwrap_err();
+    let errors = evaluate_inventory(&manifest, &StaticScope::new(&manifest, &variables(&manifest), &Files::default()))
+        .unwrap_err();
     insta::assert_snapshot!(render(&manifest.sources, &errors));
 }
 
@@ -95,7 +97,7 @@ fn with_local<T>(nodes: &str, value: &str, test: impl FnOnce(&Manifest, &StaticS
 
 fn selection(nodes: &str, on: &str) -> String {
     with_local(nodes, on, |manifest, scope| {
-        let nodes = evaluate_inventory(manifest, &variables(manifest), &Files::default()).unwrap();
+        let nodes = evaluate_inventory(manifest, scope).unwrap();
         let describe = |diagnostics: &[Diagnostic]| {
             let texts = diagnostics.iter().map(|d| {
                 [Some(d.summary.clone()), d.help.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ")
