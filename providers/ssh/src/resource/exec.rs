@@ -424,11 +424,7 @@ const KEEP_STDOUT: &str = r#"{ dd bs=1 count=16384 of="$F/stdout" status=none; t
 const KEEP_STDERR: &str =
     r#"{ dd bs=4096 count=8 status=none; tail -c 16384; : > "$F/read.2"; } 2>/dev/null 3<&- 4>&-"#;
 
-/// Shell that waits until all output is read: a moment, unless a background process keeps it open.
-const WAIT_FOR_OUTPUT: &str = r#"for D in 0.01 0.02 0.05 0.1 0.2 0.5 1; do
-  if [ -e "$F/read.1" ] && [ -e "$F/read.2" ]; then break; fi
-  sleep "$D"
-done"#;
+const WAIT_FOR_OUTPUT: &str = include_str!("exec/wait_for_output.sh");
 
 /// Shell that prints the last lines of stdout, without an incomplete first line.
 const LAST_LINES: &str =
