@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2154,SC2034
-# Shell that reports the facts besides those of [`crate::machine::READ`]. A missing fact is an empty text.
+# Shell that reports the facts besides those of machine.sh. A missing fact is an empty text.
 say() { printf %s "$2" | blob "$1"; }
 say hostname "$(uname -n)"
 say kernel "$(uname -r)"
