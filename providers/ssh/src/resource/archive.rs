@@ -8,8 +8,9 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, ShellTask, absolute_path, is_set, parent, propose, text, texts};
-use crate::look::Answer;
+use super::proposal::propose;
+use super::{Resource, ShellTask, absolute_path, is_set, parent, text, texts};
+use crate::object_answer::Answer;
 use crate::script::{quote, quote_all};
 use crate::secrets::Secrets;
 use crate::sources::Sources;

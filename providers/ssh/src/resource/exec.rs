@@ -8,9 +8,10 @@ use moorfast_engine::provider::{
     TargetKind,
 };
 
-use super::{Resource, ShellTask, absolute_path, is_set, no_interpreter_line, not_sensitive, propose, text, texts};
+use super::proposal::propose;
+use super::{Resource, ShellTask, absolute_path, is_set, no_interpreter_line, not_sensitive, text, texts};
 use crate::duration;
-use crate::look::Answer;
+use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{self, print_bytes, quote, quote_all};
 use crate::secrets::Secrets;

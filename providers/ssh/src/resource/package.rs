@@ -10,9 +10,10 @@ use moorfast_engine::provider::{
 use moorfast_engine::state::Record;
 use serde_json::json;
 
+use super::proposal::propose;
 use super::transaction::{TRANSACTION, Transaction};
-use super::{Resource, ShellTask, flag, propose, text, texts};
-use crate::look::Answer;
+use super::{Resource, ShellTask, flag, text, texts};
+use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{Section, quote, quote_all};
 use crate::sources::Sources;

@@ -6,8 +6,9 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, ShellTask, flag, propose, texts};
-use crate::look::Answer;
+use super::proposal::propose;
+use super::{Resource, ShellTask, flag, texts};
+use crate::object_answer::Answer;
 use crate::script::Section;
 use crate::sources::Sources;
 use crate::subject::Subject;

@@ -7,10 +7,11 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
+use super::proposal::propose;
 use super::sysctl_boot::{self, slashed};
 use super::sysctl_value::{is_same, plain};
-use super::{Resource, ShellTask, propose, text};
-use crate::look::Answer;
+use super::{Resource, ShellTask, text};
+use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{Section, quote};
 use crate::sources::Sources;

@@ -7,8 +7,9 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, ShellTask, not_sensitive, path_obstacle, propose, text};
-use crate::look::Answer;
+use super::proposal::propose;
+use super::{Resource, ShellTask, not_sensitive, path_obstacle, text};
+use crate::object_answer::Answer;
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;

@@ -10,9 +10,10 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, ShellTask, absolute_path, flag, install, is_equal, is_set, parent, propose, text};
+use super::proposal::{is_equal, propose};
+use super::{Resource, ShellTask, absolute_path, flag, install, is_set, parent, text};
 use crate::duration;
-use crate::look::Answer;
+use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{Section, print_bytes, quote};
 use crate::sources::Sources;

@@ -9,8 +9,9 @@ use moorfast_engine::state::Record;
 use serde_json::json;
 
 use super::account::{self, name_rule, number_rule};
-use super::{Resource, ShellTask, absolute_path, flag, is_set, propose, text, texts};
-use crate::look::Answer;
+use super::proposal::propose;
+use super::{Resource, ShellTask, absolute_path, flag, is_set, text, texts};
+use crate::object_answer::Answer;
 use crate::script::{Section, print_bytes, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
