@@ -1,5 +1,5 @@
 //! The structure of the engine: each folder of `src` is a layer that imports only from those before it, the modules of a layer import each other without circles,
-//! and deciding needs no I/O.
+//! and deciding needs no I/O. The modules of the state and of the providers import each other without circles too.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 
@@ -59,8 +59,38 @@ fn the_modules_of_a_layer_import_each_other_without_circles() {
         }
     }
     assert!(imports.edge_count() > 100, "too few imports were found: {imports:?}");
-    let circles: Vec<_> = tarjan_scc(&imports).into_iter().filter(|circle| circle.len() > 1).collect();
+    let circles = circles(&imports);
     assert!(circles.is_empty(), "modules that import each other: {circles:#?}");
+}
+
+#[test]
+fn the_modules_of_the_other_crates_import_each_other_without_circles() {
+    for folder in [
+        "state",
+        "state/kubeconfig",
+        "providers/conformance",
+        "providers/kubernetes",
+        "providers/local",
+        "providers/ssh",
+    ] {
+        let modules = modules_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder).join("src"));
+        let mut imports: DiGraphMap<&str, ()> = DiGraphMap::new();
+        for (module, code) in &modules {
+            let imported = |path: &String| module_of(&modules, path).filter(|imported| imported != module);
+            paths(module, code)
+                .iter()
+                .filter_map(imported)
+                .for_each(|imported| _ = imports.add_edge(module, imported, ()));
+        }
+        assert!(imports.edge_count() > 3, "too few imports were found in {folder}: {imports:?}");
+        let circles = circles(&imports);
+        assert!(circles.is_empty(), "modules of {folder} that import each other: {circles:#?}");
+    }
+}
+
+/// Returns the modules that import each other, also through others.
+fn circles<'m>(imports: &DiGraphMap<&'m str, ()>) -> Vec<Vec<&'m str>> {
+    tarjan_scc(imports).into_iter().filter(|circle| circle.len() > 1).collect()
 }
 
 #[test]
@@ -73,8 +103,13 @@ fn deciding_needs_no_io() {
 
 /// Reads all modules of the engine.
 fn modules() -> Modules {
+    modules_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+}
+
+/// Reads all modules of a crate.
+fn modules_in(folder: &Path) -> Modules {
     let mut modules = Modules::new();
-    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut modules);
+    read(folder, "", &mut modules);
     modules
 }
 

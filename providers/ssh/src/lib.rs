@@ -13,7 +13,7 @@
 //! | `planning` | proposals, with the obstacles and the side effects of changes |
 //! | `operations` | carries out operations: few scripts for many of them, outcomes from answers |
 //! | `health` | waits until an object is healthy |
-//! | `question`, `findings`, `look` | what resource types ask about a node, answered for all of them together |
+//! | `question`, `asked`, `findings`, `object_answer`, `look` | what resource types ask about a node, answered for all of them together |
 //! | `script`, `answer` | the script that a node runs, and its framed and bounded answer |
 //! | `node_shell` | runs scripts on one node, with limits and cancellation |
 //! | `limits` | the default limits of scripts |
@@ -41,6 +41,8 @@
 //! ```
 
 mod answer;
+mod asked;
+mod attributes;
 mod connection;
 mod duration;
 mod failure;
@@ -52,6 +54,7 @@ mod limits;
 mod look;
 mod machine;
 mod node_shell;
+mod object_answer;
 mod operations;
 mod order;
 mod planning;

@@ -1,24 +1,15 @@
 //! A look at objects of a node: the own shell of each type, and the questions of all of them together. A second exec is needed only for questions that the first answers raise.
 
+use crate::asked::Asked;
 use crate::findings::Findings;
 use crate::limits::quick_limit;
 use crate::node_shell::NodeShell;
-use crate::question::{Asked, Question};
+use crate::object_answer::Answer;
+use crate::question::Question;
 use crate::resource::Resource;
 use crate::script::{Script, Section};
 use crate::sources::Sources;
 use crate::subject::Subject;
-
-/// What a look at an object found so far.
-#[derive(Clone, Copy)]
-pub(crate) struct Answer<'a> {
-    /// The fields that the type's own shell reported.
-    pub(crate) own: &'a Section,
-    /// The answers to the questions about the node.
-    pub(crate) node: &'a Findings,
-    /// The local files that are sent to nodes.
-    pub(crate) sources: &'a Sources,
-}
 
 /// An object that is looked at.
 #[derive(Clone, Copy)]

@@ -4,11 +4,7 @@ use moorfast_engine::model::{Machine, Node, Transport};
 
 use crate::script::Section;
 
-/// Shell that reports the machine-id and the boot-id, also to a user without any rights.
-pub(crate) const READ: &str = r#"
-X=; { read -r X < /etc/machine-id; } 2>/dev/null || true; field machine_id "$X"
-X=; { read -r X < /proc/sys/kernel/random/boot_id; } 2>/dev/null || true; field boot_id "$X"
-"#;
+pub(crate) const READ: &str = include_str!("machine.sh");
 
 /// Returns the machine behind `node` with these host keys and the answer of [`READ`].
 pub(crate) fn observe(node: &Node, host_keys: Vec<String>, answer: Option<&Section>) -> Machine {

@@ -11,12 +11,13 @@ use moorfast_engine::provider::{Applied, Class, Operation, OperationAction, Prog
 use tokio::sync::mpsc::UnboundedSender;
 use zeroize::Zeroizing;
 
+use crate::asked::Asked;
 use crate::failure::{require_success, shortened};
 use crate::findings::Findings;
 use crate::limits::{LONG_LIMIT, longest_limit};
 use crate::look::{Look, ask_further, first_questions};
 use crate::node_shell::{NodeShell, Upload};
-use crate::question::{Asked, Question};
+use crate::question::Question;
 use crate::reading::observe;
 use crate::resource::{Resource, ShellTask, label};
 use crate::resource_type::resource_of;

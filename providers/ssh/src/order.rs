@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use moorfast_engine::model::{Address, Attributes};
 use moorfast_engine::provider::Target;
 
-use crate::resource::{parent, text};
+use crate::attributes::{parent, text};
 
 /// Returns pairs of indexes into `instances`: the first must be applied before the second.
 pub(crate) fn implied(instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use moorfast_engine::model::{Address, Attributes, Value};
 use moorfast_engine::provider::{Consequence, PlanRequest, Proposal, ProposedAction};
 
+use crate::attributes::{flag, is_set, parent, text};
 use crate::findings::{Access, Directory, Findings, Room};
 use crate::question::{Question, Topic};
-use crate::resource::{exec, flag, is_set, parent, text, timezone};
+use crate::resource::{exec, timezone};
 use crate::script::{Section, quote};
 
 /// A path that an operation writes.

@@ -1,37 +1,27 @@
 //! Questions about a node. All questions of one topic are answered together, by a constant number of processes, however many resources ask.
 
-use std::collections::BTreeSet;
-
-use moorfast_engine::provider::ProviderError;
-
-use crate::findings::Findings;
-use crate::script::{Script, Section, quote_all};
-
-/// The most bytes of names in one section. They are the arguments of one command, and the system permits at least 128 KiB.
-const SECTION: usize = 96 << 10;
-
 /// What a question asks. The questions are asked in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Topic {
-    /// The kind, mode, owner and size of the object at a path, and the target of a link: [`Findings::status`].
+    /// The kind, mode, owner and size of the object at a path, and the target of a link: `Findings::status`.
     Path,
-    /// The SHA-256 of the regular file at a path, together with [`Topic::Path`]: [`Findings::digest`].
+    /// The SHA-256 of the regular file at a path, together with [`Topic::Path`]: `Findings::digest`.
     Digest,
-    /// The content of the regular file at a path, if it is small: [`Findings::content`].
+    /// The content of the regular file at a path, if it is small: `Findings::content`.
     Content,
-    /// Whether objects can be created in a directory: [`Findings::directory`].
+    /// Whether objects can be created in a directory: `Findings::directory`.
     Directory,
-    /// Whether even root cannot write the object at a path: [`Findings::closed`].
+    /// Whether even root cannot write the object at a path: `Findings::closed`.
     Closed,
-    /// Whether a user exists: [`Findings::is_missing`].
+    /// Whether a user exists: `Findings::is_missing`.
     User,
-    /// Whether a group exists: [`Findings::is_missing`].
+    /// Whether a group exists: `Findings::is_missing`.
     Group,
-    /// The installed version of a package: [`Findings::version`].
+    /// The installed version of a package: `Findings::version`.
     Package,
-    /// The status of a systemd unit: [`Findings::unit`].
+    /// The status of a systemd unit: `Findings::unit`.
     Unit,
-    /// The value of a kernel parameter, now and at boot: [`Findings::parameter`].
+    /// The value of a kernel parameter, now and at boot: `Findings::parameter`.
     Parameter,
 }
 
@@ -51,7 +41,7 @@ impl Topic {
     }
 
     /// Returns shell that answers the questions about the positional parameters.
-    fn script(self) -> &'static str {
+    pub(crate) fn script(self) -> &'static str {
         match self {
             Self::Path => include_str!("question/path.sh"),
             Self::Digest => include_str!("question/digest.sh"),
@@ -67,89 +57,11 @@ impl Topic {
     }
 
     /// Returns the largest number of questions in one section.
-    fn limit(self) -> usize {
+    pub(crate) fn limit(self) -> usize {
         match self {
             // The answer of a section is bounded, and one file must not cost another one its answer.
             Self::Content => 1,
             _ => usize::MAX,
         }
-    }
-}
-
-/// The questions of one section of a script.
-struct Batch {
-    topic: Topic,
-    names: Vec<String>,
-    bytes: usize,
-}
-
-/// The questions that a script asks, in the order of its sections.
-pub(crate) struct Asked(Vec<Batch>);
-
-impl Asked {
-    /// Adds sections to `script` that answer `questions`.
-    pub(crate) fn add(script: &mut Script, questions: impl IntoIterator<Item = Question>) -> Self {
-        let batches = batched(questions.into_iter().collect());
-        for batch in &batches {
-            let names = quote_all(batch.names.iter().map(String::as_str));
-            script.section(&format!("set -- {names}\n{}", batch.topic.script()));
-        }
-        Self(batches)
-    }
-
-    /// Returns the findings from the answers of the sections, or from the failure of their exec.
-    pub(crate) fn findings(self, answers: Result<Vec<Section>, ProviderError>) -> Findings {
-        let mut findings = Findings::default();
-        let (mut answers, failed) = match answers {
-            Ok(answers) => (answers, Section::default()),
-            Err(error) => (Vec::new(), Section::interrupted_by(error)),
-        };
-        answers.resize(self.0.len(), failed);
-        for (batch, answer) in self.0.into_iter().zip(answers) {
-            findings.add(batch.topic, batch.names, answer);
-        }
-        findings
-    }
-}
-
-fn batched(questions: BTreeSet<Question>) -> Vec<Batch> {
-    let mut batches: Vec<Batch> = Vec::new();
-    for Question { topic, name } in questions {
-        // A pointer and a zero byte belong to each argument.
-        let bytes = name.len() + size_of::<usize>() + 1;
-        match batches.last_mut() {
-            Some(batch)
-                if batch.topic == topic && batch.names.len() < topic.limit() && batch.bytes + bytes <= SECTION =>
-            {
-                batch.bytes += bytes;
-                batch.names.push(name);
-            }
-            _ => batches.push(Batch { topic, names: vec![name], bytes }),
-        }
-    }
-    batches
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn questions_of_a_topic_share_a_section_as_long_as_their_names_fit() {
-        let long = |i: usize| format!("/{i}{}", "x".repeat(40 << 10));
-        let questions = [Topic::Digest.of("/a"), Topic::Path.of("/b"), Topic::Path.of("/a"), Topic::Path.of("/a")];
-        let contents = ["/a", "/b"].map(|path| Topic::Content.of(path));
-        let large = (0..3).map(|i| Topic::Directory.of(long(i)));
-        let batches = batched(questions.into_iter().chain(contents).chain(large).collect());
-        let shown: Vec<_> = batches.iter().map(|batch| (batch.topic, batch.names.len())).collect();
-        let expected = [
-            (Topic::Path, 2),
-            (Topic::Digest, 1),
-            (Topic::Content, 1),
-            (Topic::Content, 1),
-            (Topic::Directory, 2),
-            (Topic::Directory, 1),
-        ];
-        assert_eq!(shown, expected);
     }
 }

@@ -3,6 +3,7 @@
 use moorfast_engine::model::{Attributes, Value};
 use moorfast_engine::provider::{DataRequest, Observed, ProviderError, ReadRequest};
 
+use crate::asked::Asked;
 use crate::failure::{require_success, shortened};
 use crate::findings::Findings;
 use crate::limits::{longest_limit, quick_limit};
@@ -10,7 +11,7 @@ use crate::look::{Look, ask_further, first_questions};
 use crate::machine;
 use crate::node_shell::NodeShell;
 use crate::preconditions;
-use crate::question::{Asked, Question};
+use crate::question::Question;
 use crate::resource::{Resource, facts, label};
 use crate::resource_type::resource_of;
 use crate::script::{Answered, Script, Section, divided, per_section};
@@ -105,7 +106,7 @@ impl<'a> Object<'a> {
         let resource = resource_of(&request.resource_type)?;
         let subject = Subject::of_read(request);
         if untrusted {
-            untrusted::check_read(resource, &subject.attributes)?;
+            check_read(resource, &subject.attributes)?;
         }
         Ok(resource.identity(&subject.attributes).map(|_| Self { request, resource, subject }))
     }
@@ -226,4 +227,12 @@ pub(crate) async fn explain(shell: &NodeShell, requests: &[ReadRequest]) -> Vec<
     let answers = shell.read(&script, quick_limit(script.sections())).await.unwrap_or_default();
     let texts = answers.iter().filter_map(|section| section.text("explain"));
     texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+/// Refuses an instance whose read runs a command of the manifest.
+fn check_read(resource: &dyn Resource, attributes: &Attributes) -> Result<(), ProviderError> {
+    match resource.command_of_read(attributes) {
+        Some(name) => Err(untrusted::refusal(format!("runs no command of the manifest: `{name}`")).attribute(name)),
+        None => Ok(()),
+    }
 }

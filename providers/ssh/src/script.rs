@@ -360,14 +360,20 @@ mod tests {
         assert_eq!(sections[2].failure(), Some((Class::Denied, "not yours".to_owned())));
     }
 
+    /// Returns the shell files in a folder and in those below it.
+    fn shell_files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+        let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let files = paths.flat_map(|path| match path.is_dir() {
+            true => shell_files(&path),
+            false => vec![path],
+        });
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "sh")).collect()
+    }
+
     #[test]
     fn shellcheck_finds_nothing_in_the_shell_code() {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
-        let is_shell = |path: &std::path::PathBuf| path.extension().is_some_and(|extension| extension == "sh");
-        let files = |folder: &str| std::fs::read_dir(format!("{source}{folder}")).unwrap().map(|e| e.unwrap().path());
-        let folders = ["/question", "/resource", "/script", "/transport"];
-        let paths: Vec<_> = folders.into_iter().flat_map(files).filter(is_shell).collect();
-        assert!(paths.len() > 5);
+        let paths = shell_files(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
+        assert!(paths.len() > 40);
         match std::process::Command::new("shellcheck").args(&paths).output() {
             Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
             Err(error) => eprintln!("skipped: shellcheck: {error}"),

@@ -3,8 +3,6 @@
 use moorfast_engine::model::{Attributes, Node, Transport};
 use moorfast_engine::provider::{Class, ProviderError};
 
-use crate::resource::Resource;
-
 /// Returns the refusal "`plan --untrusted` …" with these words.
 pub(crate) fn refusal(what: String) -> ProviderError {
     ProviderError::new(Class::Denied, format!("`plan --untrusted` {what}"))
@@ -25,13 +23,5 @@ pub(crate) fn check_config(config: &Attributes) -> Result<(), ProviderError> {
         true => Err(refusal("uses no `config_file`: an ssh_config can run commands on this machine".to_owned())
             .attribute("config_file")),
         false => Ok(()),
-    }
-}
-
-/// Refuses an instance whose read runs a command of the manifest.
-pub(crate) fn check_read(resource: &dyn Resource, attributes: &Attributes) -> Result<(), ProviderError> {
-    match resource.command_of_read(attributes) {
-        Some(name) => Err(refusal(format!("runs no command of the manifest: `{name}`")).attribute(name)),
-        None => Ok(()),
     }
 }

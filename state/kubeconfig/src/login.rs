@@ -8,7 +8,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
-use kube::Config;
 use kube::config::{AuthInfo, ExecConfig};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
@@ -16,7 +15,6 @@ use tokio::time::Instant;
 
 use crate::Error;
 use crate::exec::{Credentials, run};
-use crate::renewal::RenewalLayer;
 
 /// How long a token of a file is used before the file is read again.
 const FILE_AGE: Duration = Duration::from_secs(60);
@@ -146,11 +144,9 @@ impl Login {
         Ok(Method::Plugin { plugin: Box::new(plugin), last: Mutex::new(issued) })
     }
 
-    /// Returns the innermost layer of a client with `config`. It connects again after a client certificate of an exec plugin was renewed.
-    pub fn renewal(&self, config: &Config) -> RenewalLayer {
-        let has_certificate = config.auth_info.client_certificate_data.is_some();
-        let is_renewed = has_certificate && matches!(&*self.0, Method::Plugin { .. });
-        RenewalLayer::new(is_renewed.then(|| (self.clone(), config.clone())))
+    /// Whether the credentials are those of an exec plugin, which may renew a client certificate.
+    pub(crate) fn is_plugin(&self) -> bool {
+        matches!(&*self.0, Method::Plugin { .. })
     }
 
     /// Returns the client certificate of the exec plugin, if it has one. It is renewed before it expires.

@@ -32,10 +32,12 @@ struct Connections {
     current: Mutex<Option<(Option<Certificate>, Client)>>,
 }
 
-impl RenewalLayer {
-    /// Creates the layer for a login with renewed certificates, or one that changes nothing.
-    pub(crate) fn new(renewed: Option<(Login, Config)>) -> Self {
-        Self(renewed.map(|(login, config)| Arc::new(Connections { login, config, current: Mutex::new(None) })))
+impl Login {
+    /// Returns the innermost layer of a client with `config`. It connects again after a client certificate of an exec plugin was renewed.
+    pub fn renewal(&self, config: &Config) -> RenewalLayer {
+        let is_renewed = config.auth_info.client_certificate_data.is_some() && self.is_plugin();
+        let connections = || Connections { login: self.clone(), config: config.clone(), current: Mutex::new(None) };
+        RenewalLayer(is_renewed.then(|| Arc::new(connections())))
     }
 }
 

@@ -6,7 +6,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::core::{Core, pauses};
-use super::medium::{Head, Medium, RequestError};
+use super::head::Head;
+use super::medium::{Medium, RequestError};
 use super::rows::{Draft, merge};
 use crate::change::Change;
 use crate::lease::{Fence, Taken};

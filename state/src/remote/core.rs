@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::medium::{Head, Loaded, Medium, RequestError, Version};
+use super::head::Head;
+use super::medium::{Loaded, Medium, RequestError, Version};
 use super::rows::{self, Changed};
 use crate::drift::DriftNote;
 use crate::lease::{self, Fence, Lease, Taken};

@@ -1,35 +1,11 @@
 //! The interface of a server that stores a state: rows and a head that change atomically, and a lease.
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
+use super::head::Head;
 use super::rows::{Changed, Rows};
 use crate::lease::Lease;
-use crate::{Digest, Lineage, SealKey, StateError};
-
-/// The data of a state as a whole.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Head {
-    pub(crate) lineage: Lineage,
-    pub(crate) serial: u64,
-    /// The number of locks so far.
-    pub(crate) epoch: u64,
-    /// The id of the lock that can write. A write requires this lock and this epoch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) holder: Option<String>,
-    /// The id of the last write. A writer without an answer finds out here whether its write was done.
-    pub(crate) write: String,
-    /// The digest that identifies the key of the state.
-    pub(crate) key_check: Digest,
-}
-
-impl Head {
-    /// Generates the id of a write.
-    pub(crate) fn new_write() -> String {
-        Uuid::new_v4().simple().to_string()
-    }
-}
+use crate::{SealKey, StateError};
 
 /// A state as it was read.
 pub(crate) struct Loaded<L> {

@@ -7,6 +7,7 @@
 mod commit;
 mod core;
 mod encoding;
+mod head;
 mod medium;
 pub(crate) mod objects;
 mod rows;
@@ -22,7 +23,8 @@ use tokio_util::task::TaskTracker;
 
 use self::commit::Job;
 use self::core::Core;
-pub(crate) use self::medium::{Head, Loaded, Medium, RequestError, Version, error_chain};
+pub(crate) use self::head::Head;
+pub(crate) use self::medium::{Loaded, Medium, RequestError, Version, error_chain};
 pub(crate) use self::rows::{Changed, Rows, Table};
 #[cfg(fuzzing)]
 pub(crate) use self::{

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::encoding::{decode, encode, pack, unpack};
-use super::medium::{Head, Loaded, Medium, RequestError, Version};
+use super::head::Head;
+use super::medium::{Loaded, Medium, RequestError, Version};
 use super::rows::{Changed, Key, Rows, merge};
 use crate::SealKey;
 use crate::fault_injection::around_request;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 
-use super::Failure;
+use super::error::Failure;
 use super::read::{body, json, parse};
 use crate::change::{Change, RUNS};
 use crate::{Contents, Intent, Outcome, Output, Record, Run, RunEnd, StateError};

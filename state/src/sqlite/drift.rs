@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::Failure;
+use super::error::Failure;
 use super::read::{body, parse};
 use crate::DriftHistory;
 use crate::drift::DriftNote;

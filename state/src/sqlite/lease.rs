@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::Failure;
+use super::error::Failure;
 use super::read::{body, parse};
 use crate::lease::{self, Fence, Lease, Taken};
 use crate::settings::Settings;

@@ -16,7 +16,6 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
-use self::error::Failure;
 use self::open::{Files, Opened};
 use self::writer::Writer;
 #[cfg(fuzzing)]

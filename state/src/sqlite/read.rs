@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::Failure;
+use super::error::Failure;
 use crate::checksum;
 use crate::{Lineage, Run, Serial, Snapshot};
 

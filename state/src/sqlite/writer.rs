@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::Failure;
+use super::error::Failure;
 use super::open::Opened;
 use crate::StateError;
 use crate::fault_injection;

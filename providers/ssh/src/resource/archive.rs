@@ -8,8 +8,9 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, ShellTask, absolute_path, is_set, parent, propose, text, texts};
-use crate::look::Answer;
+use super::proposal::propose;
+use super::{Resource, ShellTask, absolute_path, is_set, parent, text, texts};
+use crate::object_answer::Answer;
 use crate::script::{quote, quote_all};
 use crate::secrets::Secrets;
 use crate::sources::Sources;
@@ -30,116 +31,22 @@ const FORMS: &[(&str, Option<&str>)] = &[
     (".zip", None),
 ];
 
-/// Unpacks the zip `$Z` into `$S`.
-const UNZIP: &str = r#"[ -n "$(command -v unzip)" ] || fail failed 'unzip is not installed (install it with ssh_package)'
-unzip -q -o -d "$S" -- "$Z"
-while [ "$strip" -gt 0 ]; do
-  mkdir -- "$S.up"
-  for A in "$S"/*/* "$S"/*/.[!.]*; do [ ! -e "$A" ] || mv -f -- "$A" "$S.up"; done
-  rm -rf -- "$S"; mv -fT -- "$S.up" "$S"; strip=$((strip - 1))
-done"#;
+const UNZIP: &str = include_str!("archive/unzip.sh");
 
-/// Shell functions for a directory that may belong to another user: `foreign_link PATH` tests for a link that belongs neither to root nor to the script's user,
-/// `inside NAME` tests that a name leads to a path below `$P` and through no such link.
-const PATH_CHECKS: &str = r#"foreign_link() { [ -L "$1" ] && case $(stat -c %u -- "$1") in 0|"$(id -u)") false ;; esac; }
-inside() {
-  case "/$1/" in */../*) return 1 ;; esac
-  B=$1
-  while case $B in */*) ;; *) false ;; esac; do B=${B%/*}; if foreign_link "$P/$B"; then return 1; fi; done
-}
-names() { sed -n 's/^[^*]*\*//p'; }"#;
+const PATH_CHECKS: &str = include_str!("archive/path_checks.sh");
 
-/// Prepares the move of `$S` to `$P` without changing `$P`. It lists for the marker: regular files in the format of sha256sum, others by name,
-/// and the directories that the archive creates. An object that did not come from this archive is never replaced by another kind.
-const PREPARE: &str = r#"[ -n "$(find "$S" -mindepth 1 -print -quit)" ] || {
-  printf %s 'lower strip_components, or correct include: they exclude every file of the archive' | blob help
-  fail invalid 'the archive has no file to unpack'
-}
-if [ -f "$M" ] && [ ! -L "$M" ]; then tail -n +2 -- "$M" > "$S.was"; else : > "$S.was"; fi
-names < "$S.was" > "$S.old"
-from_archive() { grep -qxF -- "$1" "$S.old"; }
-keeps_directory() { [ -d "$P/$1" ] && { [ ! -L "$P/$1" ] || ! from_archive "$1"; }; }
-in_the_way() { fail conflict "$P/${1#./} is in the way: the archive has a $2 at this path, and the existing object did not come from the archive"; }
-( cd -- "$S"; find . -mindepth 1 -type d -exec stat -c '%a %u:%g %n/' -- {} + ) | while read -r B O A; do
-  A=${A%/}
-  if foreign_link "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of another user: nothing is written through it"; fi
-  if keeps_directory "$A"; then
-    from_archive "$A" || continue
-  elif [ -e "$P/$A" ] || [ -L "$P/$A" ]; then
-    from_archive "$A" || in_the_way "$A" directory
-  fi
-  printf '%s\n' "$B $O $A/"
-done > "$S.made"
-find "$S" -type d ! -perm -u=rwx -exec chmod u+rwx -- {} +
-( cd -- "$S"; find . ! -type d ) | while IFS= read -r A; do
-  [ -d "$P/$A" ] && [ ! -L "$P/$A" ] || continue
-  from_archive "$A" || [ -n "$(find "$P/$A" ! -type d -print -quit)" ] || in_the_way "$A" file
-  ( cd -- "$P"; find "$A" ! -type d ) | while IFS= read -r B; do from_archive "$B" || in_the_way "$B" 'file above it'; done
-done
-( cd -- "$S"
-  find . -type f -exec sha256sum -b -- {} +
-  find . ! -type f ! -type d | while IFS= read -r A; do printf 'other *%s\n' "$A"; done
-  while read -r _ _ A; do printf 'made *%s\n' "${A%/}"; done < "$S.made"
-) > "$S.list"
-names < "$S.list" > "$S.new"
-kept() { grep -qxF -- "$1" "$S.new"; }
-{ grep -vxFf "$S.new" -- "$S.old" || true; } | while IFS= read -r A; do
-  B=$A
-  while case $B in ./*/*) ;; *) false ;; esac; do
-    B=${B%/*}
-    if [ -L "$S/$B" ] || [ -f "$S/$B" ]; then continue 2; fi
-  done
-  printf '%s\n' "$A"
-done > "$S.gone""#;
+const PREPARE: &str = include_str!("archive/prepare.sh");
 
 /// Writes the marker. Until all files are in place it lists the old and the new files and an `unfinished` line.
 const MARK: &str = r#"mark() { open_temporary "$P"; trap clean EXIT; cat >&6; chmod 0644 /proc/self/fd/6; sync -- /proc/self/fd/6; exec 6>&-; mv -fT -- "$T" "$M"; }"#;
 
-/// Moves the content of `$S` to `$P`. Directories get their modes and owners last, because a mode may forbid writing.
-const MOVE: &str = r#"( cd -- "$S"; find . -mindepth 1 -type d ) | while IFS= read -r A; do
-  if foreign_link "$P/$A"; then fail conflict "$P/${A#./} is a symbolic link of another user: nothing is written through it"; fi
-  keeps_directory "$A" || { rm -f -- "$P/$A"; mkdir -m 0700 -- "$P/$A"; }
-done
-( cd -- "$S"; find . ! -type d ) | while IFS= read -r A; do
-  if [ -d "$P/$A" ] && [ ! -L "$P/$A" ]; then
-    ( cd -- "$P"; find "$A" ! -type d ) | while IFS= read -r B; do if from_archive "$B"; then rm -f -- "$P/$B"; fi; done
-    find "$P/$A" -depth -type d -exec rmdir -- {} +
-  fi
-  mv -fT -- "$S/$A" "$P/$A"
-done"#;
+const MOVE: &str = include_str!("archive/move.sh");
 
-/// Sets owner and mode of the directories that the archive created, the deepest first.
-const SET_MODES: &str = r#"sort -r -k 3 -- "$S.made" | while read -r B O A; do
-  ( open_existing "$P/${A%/}"; chown -- "$O" /proc/self/fd/6; chmod -- "00$B" /proc/self/fd/6 )
-done"#;
+const SET_MODES: &str = include_str!("archive/set_modes.sh");
 
-/// Removes the files of the list `$1`, and then the directories that are empty and not `kept`. Links are removed first, so that no other name of the list
-/// leads through one of them.
-const REMOVE: &str = r#"remove() {
-  while IFS= read -r A; do if inside "$A" && [ -L "$P/$A" ]; then rm -f -- "$P/$A"; fi; done < "$1"
-  while IFS= read -r A; do if inside "$A" && [ ! -d "$P/$A" ]; then rm -f -- "$P/$A"; fi; done < "$1"
-  while IFS= read -r A; do
-    inside "$A" || continue
-    while [ "$A" != . ] && ! kept "$A"; do
-      if [ -d "$P/$A" ] && [ ! -L "$P/$A" ]; then rmdir -- "$P/$A" 2>/dev/null || break; fi
-      A=${A%/*}
-    done
-  done < "$1"
-}"#;
+const REMOVE: &str = include_str!("archive/remove.sh");
 
-/// Checks that all files of the marker are present and unchanged.
-const INTACT: &str = r#"intact() (
-  cd -- "$P" || exit 1
-  tail -n +2 -- "$M" | while IFS= read -r L; do
-    A=${L#*\*}
-    case $L in
-    'unfinished '*) exit 1 ;;
-    'other '*) [ -e "$A" ] || [ -L "$A" ] || exit 1 ;;
-    'made '*) [ -d "$A" ] || exit 1 ;;
-    esac
-  done || exit 1
-  ! grep -q '^\\\{0,1\}[0-9a-f]\{64\} ' -- "$M" || tail -n +2 -- "$M" | sha256sum -c --quiet --status - 2>/dev/null
-)"#;
+const INTACT: &str = include_str!("archive/intact.sh");
 
 impl Resource for Archive {
     fn declaration(&self) -> Declaration {

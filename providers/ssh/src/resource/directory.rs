@@ -6,8 +6,9 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, ShellTask, absolute_path, flag, mode, parent, path_obstacle, propose, text};
-use crate::look::Answer;
+use super::proposal::propose;
+use super::{Resource, ShellTask, absolute_path, flag, mode, parent, path_obstacle, text};
+use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::quote;
 use crate::sources::Sources;
@@ -17,24 +18,9 @@ use crate::writes::{Object, Write};
 /// The resource type `ssh_directory`.
 pub(crate) struct Directory;
 
-/// Removes `$P` with its content, after unmounting the file systems below it. If `$P` is a mount point, it is emptied and stays.
-const REMOVE_ALL: &str = r#"if [ -d "$P" ] && [ ! -L "$P" ]; then
-  R=$(realpath -- "$P")
-  while read -r _ _ _ _ M _; do printf '%b\n' "$M"; done < /proc/self/mountinfo | sort -r | while IFS= read -r M; do
-    case $M in "$R"/*) umount -- "$M" ;; esac
-  done
-  N=
-  while read -r _ _ _ _ M _; do if [ "$(printf '%b' "$M")" = "$R" ]; then N=yes; fi; done < /proc/self/mountinfo
-  if [ "$N" ]; then find "$R" -xdev -mindepth 1 -delete; else rm -rf --one-file-system -- "$P"; fi
-fi"#;
+const REMOVE_ALL: &str = include_str!("directory/remove_all.sh");
 
-/// Removes `$P` if it is empty.
-const REMOVE_EMPTY: &str = r#"if [ -d "$P" ]; then
-  E=$(rmdir -- "$P" 2>&1) || case $E in
-    *'not empty'*) ls -A -- "$P" | head -n 10; fail conflict 'the directory is not empty (force_destroy = true removes its content)' ;;
-    *) fail failed "$E" ;;
-  esac
-fi"#;
+const REMOVE_EMPTY: &str = include_str!("directory/remove_empty.sh");
 
 impl Resource for Directory {
     fn declaration(&self) -> Declaration {

@@ -8,9 +8,10 @@ use moorfast_engine::provider::{
     TargetKind,
 };
 
-use super::{Resource, ShellTask, absolute_path, is_set, no_interpreter_line, not_sensitive, propose, text, texts};
+use super::proposal::propose;
+use super::{Resource, ShellTask, absolute_path, is_set, no_interpreter_line, not_sensitive, text, texts};
 use crate::duration;
-use crate::look::Answer;
+use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{self, print_bytes, quote, quote_all};
 use crate::secrets::Secrets;
@@ -424,11 +425,7 @@ const KEEP_STDOUT: &str = r#"{ dd bs=1 count=16384 of="$F/stdout" status=none; t
 const KEEP_STDERR: &str =
     r#"{ dd bs=4096 count=8 status=none; tail -c 16384; : > "$F/read.2"; } 2>/dev/null 3<&- 4>&-"#;
 
-/// Shell that waits until all output is read: a moment, unless a background process keeps it open.
-const WAIT_FOR_OUTPUT: &str = r#"for D in 0.01 0.02 0.05 0.1 0.2 0.5 1; do
-  if [ -e "$F/read.1" ] && [ -e "$F/read.2" ]; then break; fi
-  sleep "$D"
-done"#;
+const WAIT_FOR_OUTPUT: &str = include_str!("exec/wait_for_output.sh");
 
 /// Shell that prints the last lines of stdout, without an incomplete first line.
 const LAST_LINES: &str =

@@ -13,11 +13,12 @@ use moorfast_engine::provider::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::proposal::propose;
 use super::{
     Resource, ShellTask, absolute_path, flag, is_set, mode, no_interpreter_line, not_sensitive, parent, path_obstacle,
-    propose, text,
+    text,
 };
-use crate::look::Answer;
+use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{self, Section, print_bytes, quote};
 use crate::sources::{SMALL, Source, Sources};

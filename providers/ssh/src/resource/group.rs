@@ -7,8 +7,9 @@ use moorfast_engine::provider::{
 use serde_json::json;
 
 use super::account::{name_rule, number_rule};
-use super::{Resource, ShellTask, flag, propose, text};
-use crate::look::Answer;
+use super::proposal::propose;
+use super::{Resource, ShellTask, flag, text};
+use crate::object_answer::Answer;
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;

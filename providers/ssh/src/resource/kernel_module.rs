@@ -6,8 +6,9 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, ShellTask, flag, propose, text};
-use crate::look::Answer;
+use super::proposal::propose;
+use super::{Resource, ShellTask, flag, text};
+use crate::object_answer::Answer;
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -15,11 +16,7 @@ use crate::subject::Subject;
 /// The resource type `ssh_kernel_module`.
 pub(crate) struct KernelModule;
 
-/// Shell that reports whether `$O` is loaded or built in. A built-in module without parameters appears only in modules.builtin.
-const READ: &str = r#"if [ -d "/sys/module/$O" ]; then field loaded yes
-elif grep -qE "/($O|$(echo "$O" | tr _ -))\.ko" "/lib/modules/$(uname -r)/modules.builtin" 2>/dev/null; then field loaded yes
-fi
-if [ -f "$F" ]; then blob boot < "$F"; fi"#;
+const READ: &str = include_str!("kernel_module/read.sh");
 
 impl Resource for KernelModule {
     fn declaration(&self) -> Declaration {

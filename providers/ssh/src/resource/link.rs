@@ -6,8 +6,9 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, ShellTask, absolute_path, mode, parent, path_obstacle, propose, text};
-use crate::look::Answer;
+use super::proposal::propose;
+use super::{Resource, ShellTask, absolute_path, mode, parent, path_obstacle, text};
+use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::quote;
 use crate::sources::Sources;

@@ -12,6 +12,8 @@ mod kernel_module;
 mod link;
 mod mode;
 mod package;
+mod proposal;
+mod rules;
 mod swap;
 mod sysctl;
 mod sysctl_boot;
@@ -24,14 +26,16 @@ mod user;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::model::Attributes;
 use moorfast_engine::provider::{
-    Consequence, Declaration, Invalid, Observed, Operation, PlanRequest, Proposal, ProposedAction, ProviderError,
+    Consequence, Declaration, Invalid, Observed, Operation, PlanRequest, Proposal, ProviderError,
 };
 use moorfast_engine::state::Record;
 use zeroize::Zeroizing;
 
-use crate::look::Answer;
+pub(crate) use self::rules::{absolute_path, no_interpreter_line, not_sensitive};
+pub(crate) use crate::attributes::{flag, is_set, parent, text, texts};
+use crate::object_answer::Answer;
 use crate::question::Question;
 use crate::script::Section;
 use crate::secrets::Secrets;
@@ -200,119 +204,16 @@ pub(crate) fn label(resource: &dyn Resource, subject: &Subject) -> String {
     }
 }
 
-/// Returns the proposal to change the observed object of `request` to `planned`. Retained values stay; computed values are the observed ones, or unknown.
-pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: Attributes) -> Proposal {
-    let schema = request.resource_type.schema();
-    let computed = schema.attributes.iter().filter(|a| a.computed).map(|a| a.name);
-    let mut planned: Attributes = planned.into_iter().filter(|(_, value)| !value.is_null()).collect();
-    let Some(observed) = request.observed.as_ref().map(|o| &o.attributes) else {
-        for name in computed {
-            planned.entry(name.to_owned()).or_insert(Value::Unknown);
-        }
-        return Proposal::new(ProposedAction::Create, planned);
-    };
-    planned.retain(|name, value| !value.is_retained() || observed.contains_key(name));
-    for (name, value) in &mut planned {
-        if let (true, Some(now)) = (value.is_retained(), observed.get(name)) {
-            *value = now.clone();
-        }
-    }
-    for name in computed {
-        if let Some(value) = observed.get(name) {
-            planned.entry(name.to_owned()).or_insert_with(|| value.clone());
-        }
-    }
-    // A value that was hidden while its secrecy was unknown is not a difference.
-    let differs = |name: &String, value: &Value| match observed.get(name) {
-        Some(now) if now.is_sensitive() => !is_equal(Some(now), Some(value)),
-        now => now != Some(value),
-    };
-    let changed: Vec<String> = planned.iter().filter(|(n, v)| differs(n, v)).map(|(name, _)| name.clone()).collect();
-    if changed.is_empty() {
-        let stays = |(name, value)| (String::clone(name), observed.get(name).unwrap_or(value).clone());
-        let planned = planned.iter().map(stays).collect();
-        return Proposal::new(ProposedAction::NoOp, planned);
-    }
-    let forces = |name: &&String| schema.attribute(name).is_some_and(|a| a.forces_replacement);
-    let forcing: Vec<String> = changed.iter().filter(forces).cloned().collect();
-    let action = if forcing.is_empty() { ProposedAction::Update } else { ProposedAction::Replace(forcing) };
-    let mut proposal = Proposal::new(action, planned);
-    proposal.consequences.extend(request.overwrite(&proposal, resource.lost_on_overwrite()));
-    proposal
-}
-
-/// Whether both values are equal, sensitive or not.
-pub(crate) fn is_equal(a: Option<&Value>, b: Option<&Value>) -> bool {
-    a.map(Value::reveal_deep) == b.map(Value::reveal_deep)
-}
-
-/// Returns the attribute `name` if it is a known text.
-pub(crate) fn text<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a str> {
-    attributes.get(name)?.as_str()
-}
-
-/// Whether the attribute `name` is true.
-pub(crate) fn flag(attributes: &Attributes, name: &str) -> bool {
-    attributes.get(name).and_then(Value::as_bool).unwrap_or_default()
-}
-
-/// Whether the attribute `name` is set.
-pub(crate) fn is_set(attributes: &Attributes, name: &str) -> bool {
-    attributes.get(name).is_some_and(|v| !v.is_null())
-}
-
-/// Returns the known texts of a list.
-pub(crate) fn texts(attributes: &Attributes, name: &str) -> Vec<String> {
-    let items = attributes.get(name).and_then(Value::as_list).unwrap_or_default();
-    items.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()
-}
-
-/// Checks that the attribute `name` is an absolute path without `.` and `..`.
-pub(crate) fn absolute_path(attributes: &Attributes, name: &'static str) -> Option<Invalid> {
-    let path = text(attributes, name)?;
-    let plain =
-        path.starts_with('/') && path.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..");
-    let fits = plain && !path.contains('\0');
-    (!fits).then(|| Invalid {
-        attribute: Some(name),
-        message: format!("`{path}` is not a plain absolute path"),
-        help: Some("write the path from / on, without `.`, `..`, doubled or trailing slashes".to_owned()),
-    })
-}
-
-/// Checks that the attribute `name`, which other users of the node can see, is not sensitive. `help` says how to pass a secret.
-pub(crate) fn not_sensitive(attributes: &Attributes, name: &'static str, help: &str) -> Option<Invalid> {
-    attributes.get(name).is_some_and(Value::is_sensitive).then(|| Invalid {
-        attribute: Some(name),
-        message: format!("{name} must not be sensitive"),
-        help: Some(help.to_owned()),
-    })
-}
-
-/// Checks that a line for sh has no `#!` line, which would have no effect.
-pub(crate) fn no_interpreter_line(value: &Value, name: &'static str) -> Option<Invalid> {
-    value.as_str()?.starts_with("#!").then(|| Invalid {
-        attribute: Some(name),
-        message: format!("sh runs {name}: the `#!` line would have no effect"),
-        help: Some("write a list that names the interpreter: [\"bash\", \"-c\", \"…\"]".to_owned()),
-    })
-}
-
 /// Returns the obstacle that an object of another `kind` is at the path.
 pub(crate) fn path_obstacle(kind: &str) -> Consequence {
     Consequence::Obstacle { message: format!("there is a {kind} at the path") }
 }
 
-/// Returns the directory that contains `path`.
-pub(crate) fn parent(path: &str) -> &str {
-    match path.rfind('/') {
-        Some(0) | None => "/",
-        Some(end) => &path[..end],
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use moorfast_engine::model::Value;
+
+    use super::proposal::propose;
     use super::*;
     use crate::resource_type::resource_of;
     use crate::resource_type::tests::named;

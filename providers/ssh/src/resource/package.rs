@@ -10,9 +10,10 @@ use moorfast_engine::provider::{
 use moorfast_engine::state::Record;
 use serde_json::json;
 
+use super::proposal::propose;
 use super::transaction::{TRANSACTION, Transaction};
-use super::{Resource, ShellTask, flag, propose, text, texts};
-use crate::look::Answer;
+use super::{Resource, ShellTask, flag, text, texts};
+use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{Section, quote, quote_all};
 use crate::sources::Sources;
@@ -21,51 +22,9 @@ use crate::subject::Subject;
 /// The resource type `ssh_package`.
 pub(crate) struct Package;
 
-/// `version NAME` prints the installed version, or nothing.
-const READ: &str = r#"if [ -x /usr/bin/apt-get ]; then
-  version() { dpkg-query -W -f '${db:Status-Status} ${Version}\n' -- "$1" 2>/dev/null | while read -r S V; do [ "$S" != installed ] || printf '%s\n' "$V"; done || true; }
-elif [ -x /usr/bin/dnf ]; then
-  version() { if X=$(rpm -q --qf '%{VERSION}-%{RELEASE}\n' -- "$1" 2>/dev/null); then printf '%s\n' "$X" | head -n 1; fi; }
-else
-  fail failed 'the node has neither apt nor dnf'
-fi
-"#;
+const READ: &str = include_str!("package/read.sh");
 
-/// Shell functions for both package managers. `is_virtual NAME` tests for a virtual package, `all` prints the installed packages, `refresh` updates the package lists,
-/// `finish_interrupted` completes an interrupted run, `removed_by_purge` prints the packages that a purge would remove, `unneeded` those that no package needs.
-const MANAGER: &str = r#"
-export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
-if [ -x /usr/bin/apt-get ]; then
-  apt() { apt-get -y -q -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"; }
-  is_virtual() {
-    X=$(apt-cache show -- "$1" 2>/dev/null) && [ -z "$X" ] && [ -n "$(apt-cache showpkg -- "$1" 2>/dev/null | sed '1,/^Reverse Provides:/d')" ]
-  }
-  all() { dpkg-query -W -f '${db:Status-Status} ${Package}\n' | while read -r S P; do [ "$S" != installed ] || printf '%s\n' "$P"; done | sort -u; }
-  refresh() {
-    C=0
-    until X=$(apt-get -q update 2>&1); do
-      case $X in *'Could not get lock'*) C=$((C + 1)); [ "$C" -lt 60 ] || break; sleep 2 ;; *) break ;; esac
-    done
-    printf '%s\n' "$X" >&2
-  }
-  finish_interrupted() { [ -z "$(ls -A /var/lib/dpkg/updates 2>/dev/null)" ] || dpkg --configure -a; }
-  install() { apt install $allowed $only -- "$@"; }
-  purge() { apt purge $allowed -- "$@"; }
-  removed_by_purge() { apt-get -s -q purge -- "$@" | while read -r A P _; do case $A in Remv|Purg) printf '%s\n' "$P" ;; esac; done | sort -u; }
-  unneeded() { apt-get -s -q autoremove --purge | while read -r A P _; do case $A in Remv|Purg) printf '%s\n' "$P" ;; esac; done | sort -u; }
-elif [ -x /usr/bin/dnf ]; then
-  is_virtual() { false; }
-  all() { rpm -qa --qf '%{NAME}\n' | sort -u; }
-  refresh() { dnf -y -q makecache >&2 || true; }
-  finish_interrupted() { :; }
-  install() { dnf -y -q --allowerasing install -- "$@"; }
-  purge() { dnf -y -q remove --setopt=clean_requirements_on_remove=False -- "$@"; }
-  removed_by_purge() { transaction purge -- "$@" | while read -r _ P _; do printf '%s\n' "$P"; done; }
-  unneeded() { dnf -q repoquery --unneeded --qf '%{name}' 2>/dev/null | sort -u; }
-else
-  fail failed 'the node has neither apt nor dnf'
-fi
-"#;
+const MANAGER: &str = include_str!("package/manager.sh");
 
 impl Resource for Package {
     fn declaration(&self) -> Declaration {
@@ -419,10 +378,7 @@ $P
     }
 }
 
-/// Rewrites `name=version` in the positional parameters to the syntax of the package manager.
-const VERSION_SYNTAX: &str = r#"if [ ! -x /usr/bin/apt-get ]; then
-  for A in "$@"; do shift; case $A in *=*) A=${A%%=*}-${A#*=} ;; esac; set -- "$@" "$A"; done
-fi"#;
+const VERSION_SYNTAX: &str = include_str!("package/version_syntax.sh");
 
 /// The option of apt-get that also removes unneeded packages. dnf has none for a simulation.
 const AUTOREMOVE: &str = "$([ ! -x /usr/bin/apt-get ] || echo --auto-remove)";
@@ -501,10 +457,7 @@ fi
     )
 }
 
-/// Shell that holds the held packages again: the installation of a held package ends its hold.
-const HOLD_AGAIN: &str = r#"if [ -n "$holds" ]; then
-  for A in $holds; do if [ -n "$(version "$A")" ]; then printf '%s\n' "$A"; fi; done | while read -r A; do apt-mark hold "$A"; done
-fi"#;
+const HOLD_AGAIN: &str = include_str!("package/hold_again.sh");
 
 /// Returns shell that purges all of `names`, whoever installed them.
 fn purge_all(names: &[String]) -> String {

@@ -6,8 +6,9 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, ShellTask, flag, propose, texts};
-use crate::look::Answer;
+use super::proposal::propose;
+use super::{Resource, ShellTask, flag, texts};
+use crate::object_answer::Answer;
 use crate::script::Section;
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -15,26 +16,11 @@ use crate::subject::Subject;
 /// The resource type `ssh_swap`.
 pub(crate) struct Swap;
 
-/// Shell that reports the active swap areas, those of fstab, and whether systemd may start swap.
-///
-/// The kernel writes a space in a path as `\040`.
-const READ: &str = r##"while read -r D _; do case $D in Filename) ;; *) printf '%b\n' "$D" ;; esac; done < /proc/swaps | blob devices
-if [ -f /etc/fstab ]; then
-  while read -r D _ K _; do case $D in '#'*|'') ;; *) [ "$K" != swap ] || printf '%s\n' "$D" ;; esac; done < /etc/fstab | blob fstab
-fi
-field target "$(systemctl is-enabled swap.target 2>/dev/null || true)""##;
+const READ: &str = include_str!("swap/read.sh");
 
-/// Shell that passes each line of /etc/fstab as `L` through the function `rewrite`.
-const FSTAB: &str = r#"if [ -f /etc/fstab ]; then
-  create_temporary /etc
-  while IFS= read -r L || [ -n "$L" ]; do rewrite; done < /etc/fstab > "$T"
-  chown --reference=/etc/fstab -- "$T"; chmod --reference=/etc/fstab -- "$T"; sync -- "$T"
-  [ "$(sha256sum < "$T")" = "$(sha256sum < /etc/fstab)" ] || mv -fT -- "$T" /etc/fstab
-fi"#;
+const FSTAB: &str = include_str!("swap/fstab.sh");
 
-/// Defines a `rewrite` that comments out swap lines.
-const COMMENT: &str = r##"rewrite() { case $L in '#'*) printf '%s\n' "$L"; return ;; esac; set -f; set -- $L; set +f
-  if [ "$3" = swap ]; then printf '# moorfast: %s\n' "$L"; else printf '%s\n' "$L"; fi; }"##;
+const COMMENT: &str = include_str!("swap/comment.sh");
 
 /// Shell that fails if no swap area is active.
 const ANY: &str = "[ \"$(wc -l < /proc/swaps)\" -gt 1 ] || fail failed 'no swap area is active: add one to /etc/fstab'";

@@ -7,10 +7,11 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
+use super::proposal::propose;
 use super::sysctl_boot::{self, slashed};
 use super::sysctl_value::{is_same, plain};
-use super::{Resource, ShellTask, propose, text};
-use crate::look::Answer;
+use super::{Resource, ShellTask, text};
+use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
@@ -19,17 +20,7 @@ use crate::subject::Subject;
 /// The resource type `ssh_sysctl`.
 pub(crate) struct Sysctl;
 
-/// Shell functions. `set_value VALUE` sets the parameter; if that fails, `X` has the kernel's reason.
-const FUNCTIONS: &str = r#"set_value() { X=$(printf '%s\n' "$1" | dd of="$L" bs=64k iflag=fullblock status=none 2>&1) || { X=${X##*: }; return 1; }; }
-fail_refused() {
-  [ "$(id -u)" = 0 ] || fail denied "$X"
-  case $X in
-  'Invalid argument'|*'out of range'*) printf %s "write a value that the kernel's documentation of the parameter allows" | blob help ;;
-  *) printf %s 'root cannot change the parameter: it may be fixed at boot, or belong to the host of a container' | blob help ;;
-  esac
-  fail invalid "the kernel refuses $1 ($X)"
-}
-"#;
+const FUNCTIONS: &str = include_str!("sysctl/functions.sh");
 
 impl Resource for Sysctl {
     fn declaration(&self) -> Declaration {

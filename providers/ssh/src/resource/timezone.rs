@@ -7,8 +7,9 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, ShellTask, not_sensitive, path_obstacle, propose, text};
-use crate::look::Answer;
+use super::proposal::propose;
+use super::{Resource, ShellTask, not_sensitive, path_obstacle, text};
+use crate::object_answer::Answer;
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -16,28 +17,11 @@ use crate::subject::Subject;
 /// The resource type `ssh_timezone`.
 pub(crate) struct Timezone;
 
-/// Shell variables and functions. `has_file` is true if `/etc/timezone` is a file; a link belongs to somebody else.
-const FUNCTIONS: &str = r#"L=/etc/localtime; F=/etc/timezone
-has_file() { [ -f "$F" ] && [ ! -L "$F" ]; }
-set_link() { create_temporary /etc; ln -sfT -- "$1" "$T"; mv -fT -- "$T" "$L"; }
-write_file() {
-  create_temporary /etc
-  printf %s "$1" > "$T"
-  if [ -f "$F" ]; then chown --reference="$F" -- "$T"; chmod --reference="$F" -- "$T"; else chmod 0644 -- "$T"; fi
-  sync -- "$T"; mv -fT -- "$T" "$F"
-}
-kind "$L"
-"#;
+const FUNCTIONS: &str = include_str!("timezone/functions.sh");
 
-/// Shell that reports the link and the file, after [`FUNCTIONS`].
-const READ: &str = r#"field kind "$K"
-case $K in 'symbolic link') readlink -n -- "$L" | blob target ;; esac
-if has_file; then blob file < "$F"; fi"#;
+const READ: &str = include_str!("timezone/read.sh");
 
-/// Shell that reports the state from before the operation. The field `before` comes last: without it the report is incomplete.
-const REMEMBER: &str = r#"case $K in 'symbolic link') readlink -n -- "$L" | blob before_target ;; esac
-if has_file; then blob before_file < "$F"; fi
-field before yes"#;
+const REMEMBER: &str = include_str!("timezone/remember.sh");
 
 impl Resource for Timezone {
     fn declaration(&self) -> Declaration {

@@ -10,9 +10,10 @@ use moorfast_engine::provider::{
 };
 use serde_json::json;
 
-use super::{Resource, ShellTask, absolute_path, flag, install, is_equal, is_set, parent, propose, text};
+use super::proposal::{is_equal, propose};
+use super::{Resource, ShellTask, absolute_path, flag, install, is_set, parent, text};
 use crate::duration;
-use crate::look::Answer;
+use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{Section, print_bytes, quote};
 use crate::sources::Sources;
@@ -509,15 +510,7 @@ fn obstacle(request: &PlanRequest, observed: &Observed) -> Option<String> {
     })
 }
 
-/// Shell that fails because `$U` does not exist. If `$U` is an alias, the error names the unit.
-const NO_SUCH_UNIT: &str = r#"for root in /etc /usr/local/lib /usr/lib /lib; do
-  for file in "$root"/systemd/system/*."${U##*.}"; do
-    [ ! -f "$file" ] || while read -r line; do
-      case "${line%%=*}  ${line#*=} " in 'Alias '*" $U "*) fail failed "the unit does not exist now: it is an alias that exists only while ${file##*/} is enabled (name ${file##*/})" ;; esac
-    done < "$file"
-  done
-done 2>/dev/null
-fail failed 'the unit does not exist (install its package first, or set content)'"#;
+const NO_SUCH_UNIT: &str = include_str!("unit/no_such_unit.sh");
 
 /// Returns shell that enables, starts, restarts, stops and masks the unit. With `moves_links` the links are updated to a changed `[Install]` section.
 fn set_states(attributes: &Attributes, restart: bool, moves_links: bool) -> String {

@@ -9,8 +9,9 @@ use moorfast_engine::state::Record;
 use serde_json::json;
 
 use super::account::{self, name_rule, number_rule};
-use super::{Resource, ShellTask, absolute_path, flag, is_set, propose, text, texts};
-use crate::look::Answer;
+use super::proposal::propose;
+use super::{Resource, ShellTask, absolute_path, flag, is_set, text, texts};
+use crate::object_answer::Answer;
 use crate::script::{Section, print_bytes, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -18,60 +19,18 @@ use crate::subject::Subject;
 /// The resource type `ssh_user`.
 pub(crate) struct User;
 
-/// Shell that reports the account `$U`: its passwd line, and its groups by name and number, the primary group first.
-const READ: &str = r#"X=$(getent passwd -- "$U" || true)
-if [ -n "$X" ]; then
-  printf %s "$X" | blob passwd
-  for G in $(id -G -- "$U"); do getent group -- "$G" || printf '%s:x:%s:\n' "$G" "$G"; done | cut -d : -f 1,3 | blob groups
-fi"#;
+const READ: &str = include_str!("user/read.sh");
 
-/// Shell functions that enter the `.ssh` folder of the account whose passwd line is `$X`. The account may replace files there by links at any moment: no target
-/// of such a link is read or changed.
-const ENTER_SSH_FOLDER: &str = r#"H=${X%:*}; H=${H##*:}
-plain() { kind "$1"; case $K in absent|"$2"*) ;; *) fail conflict "$3 is a $K: it is neither read nor written" ;; esac; }
-enter() {
-  kind "$H/.ssh/."
-  cd -- "$H"; R=$(pwd -P)
-  cd -- .ssh; [ "$(pwd -P)" = "${R%/}/.ssh" ] || fail conflict "$H/.ssh was replaced by a symbolic link"
-  plain authorized_keys regular "$H/.ssh/authorized_keys"
-}
-plain "$H/.ssh" directory "$H/.ssh""#;
+const ENTER_SSH_FOLDER: &str = include_str!("user/enter_ssh_folder.sh");
 
-/// Shell that reports the keys, and who can change them. If the keys cannot be read, that is an error, not an account without keys.
-const READ_KEYS: &str = r#"if [ "$K" != absent ]; then
-  enter
-  field folder_access "$(stat -c '%u %a' .)"
-  if [ "$K" != absent ]; then
-    field keys_access "$(stat -c '%u %a' authorized_keys)"
-    dd if=authorized_keys iflag=nofollow count=0 status=none
-    dd if=authorized_keys iflag=nofollow status=none | blob keys
-  fi
-fi"#;
+const READ_KEYS: &str = include_str!("user/read_keys.sh");
 
-/// Shell that writes the keys from descriptor 5 for `$U`.
-const WRITE_KEYS: &str = r#"O=$(id -u -- "$U"):$(id -g -- "$U")
-[ -d "$H" ] || { mkdir -p -- "$H"; chown -h -- "$O" "$H"; }
-mkdir -p -m 0700 -- "$H/.ssh"
-enter
-chown -- "$O" .; chmod 0700 .
-open_temporary .
-cat <&5 >&6
-chown -- "$O" /proc/self/fd/6; chmod 0600 /proc/self/fd/6
-mv -fT -- "$T" authorized_keys"#;
+const WRITE_KEYS: &str = include_str!("user/write_keys.sh");
 
 /// Shell that removes the keys of `$U`, if the account had none before moorfast.
 const REMOVE_KEYS: &str = r#"if [ "$K" != absent ]; then enter; rm -f -- authorized_keys; fi"#;
 
-/// Shell that makes `$D` the home of `$U`. The content of the old home moves, if the account owns it and nothing is at the new path.
-const MOVE_HOME: &str = r#"X=$(getent passwd -- "$U"); H=${X%:*}; H=${H##*:}
-if [ ! -e "$D" ]; then
-  mkdir -p -- "$(dirname -- "$D")"
-  if [ -d "$H" ] && [ "$(stat -c %u -- "$H")" = "$(id -u -- "$U")" ]; then
-    usermod -m -d "$D" -- "$U"
-  else
-    mkdir -m 0755 -- "$D"; chown -h -- "$(id -u -- "$U"):$(id -g -- "$U")" "$D"
-  fi
-fi"#;
+const MOVE_HOME: &str = include_str!("user/move_home.sh");
 
 /// The lists that are restored when they are removed from the manifest.
 const LISTS: &[&str] = &["groups", "authorized_keys"];
@@ -402,7 +361,7 @@ fn keys(attributes: &Attributes) -> String {
     let keys = lines(&texts(attributes, "authorized_keys").join("\n"));
     let text: String = keys.iter().map(|key| format!("{key}\n")).collect();
     format!(
-        "X=$(getent passwd -- \"$U\")\n{ENTER_SSH_FOLDER}\n{} | {{ exec 5<&0 </dev/null; {WRITE_KEYS}; }}",
+        "X=$(getent passwd -- \"$U\")\n{ENTER_SSH_FOLDER}\n{} | {{ exec 5<&0 </dev/null\n{WRITE_KEYS}}}",
         print_bytes(text.as_bytes())
     )
 }

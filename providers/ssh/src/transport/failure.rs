@@ -1,5 +1,7 @@
 //! Errors for failures of ssh and sudo, by their messages.
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use moorfast_engine::model::Node;
@@ -247,6 +249,17 @@ pub(crate) fn from_sudo(node: &Node, output: &[String]) -> Option<ProviderError>
             .detail(output.to_vec())
             .help(help),
     )
+}
+
+/// Returns the error that a file of moorfast cannot be used.
+pub(super) fn unusable(path: &Path, error: &io::Error) -> ProviderError {
+    ProviderError::new(Class::Failed, format!("cannot use {}: {error}", path.display()))
+}
+
+/// Returns the error that ssh itself cannot be started.
+pub(super) fn no_ssh(error: &io::Error) -> ProviderError {
+    ProviderError::new(Class::Failed, format!("cannot start ssh: {error}"))
+        .help("install the OpenSSH client on this machine")
 }
 
 #[cfg(test)]

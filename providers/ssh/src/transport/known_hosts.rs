@@ -12,7 +12,7 @@ use moorfast_engine::provider::ProviderError;
 use moorfast_engine::state::bounded;
 use sha2::{Digest, Sha256};
 
-use super::route::unusable;
+use super::failure::unusable;
 
 /// Returns the path of the file.
 pub(super) fn file(data_dir: &Path) -> PathBuf {

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use moorfast_engine::model::Node;
 use moorfast_engine::provider::{Class, ProviderError};
 
+use super::failure::unusable;
 use super::known_hosts::{self, HostKey};
-use super::route::unusable;
 
 /// The script that checks the fingerprint of an offered key.
 const CHECK: &str = include_str!("pinned.sh");

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::config::{Hop, HopConfig, Settings};
-use super::failure::ConnectFailure;
+use super::failure::{ConnectFailure, unusable};
 use super::known_hosts;
 use super::pins;
 
@@ -191,8 +191,4 @@ fn sweep(base: &Path) {
         // This is only cleanup: the next run tries again.
         let _ = fs::remove_dir_all(entry.path());
     }
-}
-
-pub(super) fn unusable(path: &Path, error: &io::Error) -> ProviderError {
-    ProviderError::new(Class::Failed, format!("cannot use {}: {error}", path.display()))
 }

@@ -13,11 +13,11 @@ use openssh::Session;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::config::Settings;
-use super::failure::ConnectFailure;
+use super::failure::{ConnectFailure, no_ssh, unusable};
 use super::known_hosts::{self, HostKey};
 use super::pins::AcceptedKeys;
 use super::program::{program, run_to_end};
-use super::route::{JumpSockets, PreparedRoute, Route, private_directory, unusable};
+use super::route::{JumpSockets, PreparedRoute, Route, private_directory};
 use super::servers::{Server, Servers};
 use super::trust::scan;
 use super::{Channel, Transport};
@@ -249,10 +249,4 @@ async fn launch(route: &Route<'_>, prepared: &PreparedRoute) -> Result<Result<()
     } else {
         Err(route.failure(status, prepared.output()))
     })
-}
-
-/// Returns the error that ssh itself cannot be started.
-pub(super) fn no_ssh(error: &std::io::Error) -> ProviderError {
-    ProviderError::new(Class::Failed, format!("cannot start ssh: {error}"))
-        .help("install the OpenSSH client on this machine")
 }

@@ -7,10 +7,10 @@ use moorfast_engine::model::{Node, Transport};
 use moorfast_engine::provider::ProviderError;
 
 use super::config::Settings;
+use super::failure::{no_ssh, unusable};
 use super::known_hosts::{self, HostKey};
 use super::program::{program, run_to_end};
-use super::route::{Route, private_directory, unusable};
-use super::ssh::no_ssh;
+use super::route::{Route, private_directory};
 
 /// The kinds of host keys. A server shows one key per connection, so each kind takes one.
 const KINDS: &[&str] =
