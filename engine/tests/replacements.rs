@@ -230,3 +230,36 @@ proptest! {
         })?;
     }
 }
+
+/// Returns a manifest with these resources: address, key, material, value.
+fn manifest(resources: &[(&str, &str, &str, &str)]) -> String {
+    let resource = |(address, key, material, value): &(&str, &str, &str, &str)| {
+        format!("[resource.{address}]\nkey = \"{key}\"\nmaterial = \"{material}\"\nvalue = \"{value}\"\n")
+    };
+    resources.iter().map(resource).collect()
+}
+
+/// The object `a` gets another owner and is replaced, and its contents are destroyed. The first run fails at the contents.
+#[tokio::test]
+async fn an_object_with_another_owner_is_removed_after_its_contents_also_in_the_next_run() {
+    let contents = ("mem_box.r1", "${mem_item.r0.key}>a", "${mem_item.r0.id}", "0");
+    let cases = [
+        // The old owner gets another object, or is destroyed, or another replaced resource is the new owner.
+        (vec![("mem_item.r0", "b", "0", "0"), ("mem_item.r3", "a", "1", "0")], "mem_item.r3"),
+        (vec![("mem_item.r3", "a", "1", "0")], "mem_item.r3"),
+        (vec![("mem_item.r2", "a", "1", "0")], "mem_item.r2"),
+    ];
+    for (after, owner) in cases {
+        let bench =
+            Bench::applied(&manifest(&[("mem_item.r0", "a", "0", "0"), contents, ("mem_item.r2", "c", "0", "0")]))
+                .await;
+        bench.write(&manifest(&after));
+        bench.memory.world().broken.push("a>a".to_owned());
+        assert!(!failures(&bench.apply(&PlanOptions::default()).await).is_empty());
+        bench.memory.world().broken.clear();
+        assert_eq!(failures(&bench.apply(&PlanOptions::default()).await), Vec::<String>::new(), "{owner}");
+        let expected: BTreeMap<String, String> =
+            after.iter().map(|(_, key, _, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        assert_eq!(bench.memory.world().items, expected, "{owner}");
+    }
+}

@@ -1222,3 +1222,16 @@ async fn the_next_write_removes_the_temporary_files_of_a_killed_upload() {
     }
     assert_eq!(fs::read_to_string(dir.path().join("f")).unwrap(), "whole");
 }
+
+#[tokio::test]
+async fn a_file_in_place_of_another_kind_of_object_is_an_overwrite() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::local(dir.path()).await;
+    let path = |name: &str| dir.path().join(name);
+    nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::os::unix::fs::symlink("/nowhere", path("link")).unwrap();
+    for name in ["fifo", "link"] {
+        let plan = world.plan("ssh_file", attributes(json!({ "path": path(name), "content": "x" }))).await.unwrap();
+        assert_eq!(plan.consequences, [Consequence::Overwrite], "{name}");
+    }
+}

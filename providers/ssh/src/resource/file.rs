@@ -291,7 +291,9 @@ impl Resource for File {
             }
         }
         let mut proposal = propose(self, request, planned);
-        if request.foreign && observed_value("kind").and_then(Value::as_str) == Some("symbolic link") {
+        let replaced =
+            observed_value("kind").and_then(Value::as_str).filter(|kind| !["file", "directory"].contains(kind));
+        if request.foreign && replaced.is_some() {
             proposal.consequences.push(Consequence::Overwrite);
         }
         if let Some(kind) = observed.and_then(|o| o.private["kind"].as_str()).filter(|k| !k.starts_with("regular")) {
