@@ -1,4 +1,5 @@
-//! How planning and applying grow with the number of resources: times of 10,000 against ten times those of 1,000, in one run.
+//! How planning and applying grow with the number of resources: times of 10,000 against ten times those of 1,000, in one run. And what a thousand nodes from
+//! data cost, against nodes that are written out.
 //!
 //! `cargo bench -p moorfast-engine`
 
@@ -32,6 +33,44 @@ fn main() {
         let ratio = large.as_secs_f64() / (10.0 * small.as_secs_f64());
         println!("{name:<28}{small:>12.0?}{large:>12.0?}{ratio:>24.2}");
     }
+    let literal = runtime.block_on(measure_nodes(&literal_nodes()));
+    let generated = runtime.block_on(measure_nodes(GENERATED_NODES));
+    println!(
+        "\n{:<28}{:>12}{:>12}{:>24}",
+        "1,000 nodes × 20 resources", "written out", "for_each", "for_each / written out"
+    );
+    for (name, literal, generated) in
+        [("validate", literal.0, generated.0), ("plan from an empty state", literal.1, generated.1)]
+    {
+        let ratio = generated.as_secs_f64() / literal.as_secs_f64();
+        println!("{name:<28}{literal:>12.0?}{generated:>12.0?}{ratio:>24.2}");
+    }
+}
+
+/// The same nodes as those of [`literal_nodes`].
+const GENERATED_NODES: &str = "[nodes.worker]\nfor_each = '${[for i in range(1000) : \"n${i}\"]}'\naddress = \"${each.key}.example.org\"\nroles = [\"worker\"]\nvars = { rack = \"r-${each.value}\" }\n";
+
+fn literal_nodes() -> String {
+    let node = |i| {
+        format!("[nodes.n{i}]\naddress = \"n{i}.example.org\"\nroles = [\"worker\"]\nvars = {{ rack = \"r-n{i}\" }}\n")
+    };
+    (0..1000).map(node).collect()
+}
+
+/// Returns the times of a validation and of a plan.
+async fn measure_nodes(nodes: &str) -> (Duration, Duration) {
+    let bench = Bench::default();
+    let resource = |i: usize| {
+        let before = if i == 0 { String::new() } else { format!("depends_on = [\"mem_file.r{}\"]\n", i - 1) };
+        format!(
+            "[resource.mem_file.r{i}]\non = {{ role = \"worker\" }}\nkey = \"k{i}\"\nvalue = \"${{node.address}} ${{node.vars.rack}}\"\n{before}"
+        )
+    };
+    bench.write(&(nodes.to_owned() + &(0..20).map(resource).collect::<String>()));
+    let validate = time(async { assert!(bench.workspace().validate().is_empty()) }).await;
+    let plan =
+        time(async { assert_eq!(bench.plan(&PlanOptions::default()).await.unwrap().changes.len(), 20_000) }).await;
+    (validate, plan)
 }
 
 async fn measure(count: usize) -> Times {
