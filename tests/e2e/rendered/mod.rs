@@ -182,7 +182,62 @@ manifest = "${{each.value}}"
     folder.write("yaml/again.yaml", include_str!("site/yaml/namespace.yaml"));
     let failed = folder.expect(1, &["plan"]);
     failed.complains("Namespace/rendered is written twice: yaml/again.yaml, line 1, and yaml/z.yaml, line 1");
+    folder.write("yaml/again.yaml", "");
+    folder.expect(0, &["destroy", "--auto-approve"]);
+    an_upgrade_of_a_chart(&testbed);
     the_manifests_of_a_large_project(&testbed);
+}
+
+/// A new version of a chart is a plan for each object. Nothing of a release is in the cluster.
+fn an_upgrade_of_a_chart(testbed: &Testbed) {
+    let Some(programs) = programs() else { return };
+    let folder = site(&format!(
+        r#"
+[providers.kubernetes]
+kubeconfig = "{}"
+
+[resource.kubernetes_object.namespace]
+manifest = {{ apiVersion = "v1", kind = "Namespace", metadata = {{ name = "rendered" }} }}
+
+[resource.kubernetes_object.web]
+for_each = "${{data.kubernetes_rendered.web.documents}}"
+manifest = "${{each.value}}"
+wait     = false
+
+[resource.kubernetes_object.api]
+for_each = "${{data.kubernetes_rendered.api.documents}}"
+manifest = "${{each.value}}"
+"#,
+        testbed.facts.control_plane.kubeconfig.display()
+    ));
+    let expect = |code: i32, arguments: &[&str]| {
+        let run = run(&folder, &programs, arguments);
+        assert_eq!(run.code, code, "{run}");
+        run
+    };
+    // The CustomResourceDefinition and the object of its kind are new, and so is the namespace.
+    expect(0, &["apply", "--auto-approve"]).says("8 added");
+    expect(0, &["plan", "--detailed-exitcode"]);
+    assert_eq!(testbed.names(&["secrets", "-n", "rendered", "-l", "owner=helm"]), [""; 0]);
+    folder.edit("charts/web/Chart.yaml", "appVersion: \"1.0\"", "appVersion: \"2.0\"");
+    folder.edit(
+        "charts/web/templates/objects.yaml",
+        "name: {{ .Release.Name }}-settings",
+        "name: {{ .Release.Name }}-config",
+    );
+    let plan = expect(2, &["plan", "--detailed-exitcode"]);
+    plan.says("Deployment/rendered/shop")
+        .says("registry.example.com/web:2.0")
+        .says("1 to add, 1 to change, 1 to destroy");
+    assert!(!plan.stdout.contains(PASSWORD), "{plan}");
+    expect(0, &["apply", "--auto-approve"]);
+    expect(0, &["plan", "--detailed-exitcode"]);
+    // A saved plan is stale if the chart changed meanwhile.
+    folder.edit("charts/web/Chart.yaml", "appVersion: \"2.0\"", "appVersion: \"3.0\"");
+    expect(0, &["plan", "--out", "saved.plan"]);
+    folder.edit("charts/web/Chart.yaml", "appVersion: \"3.0\"", "appVersion: \"4.0\"");
+    expect(4, &["apply", "saved.plan"]).complains("data.kubernetes_rendered.web");
+    expect(0, &["destroy", "--auto-approve"]);
 }
 
 /// The manifests of Argo CD have no namespace of their own. An upgrade changes only what differs.
