@@ -38,7 +38,9 @@ pub fn state_file(bytes: &[u8]) {
 pub fn manifest(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let files = vec![SourceFile { path: PathBuf::from("main.toml"), text: text.to_owned() }];
-    if let Err((sources, found)) = Manifest::from_sources(PathBuf::from("."), Sources { files }, Vec::new()) {
+    if let Err((sources, found)) =
+        Manifest::from_sources(PathBuf::from("."), Sources { files, ..Sources::default() }, Vec::new())
+    {
         write(&diagnostic::diagnostics(&sources, &found));
     }
     if let Ok(formatted) = moorfast_engine::manifest::format(text) {

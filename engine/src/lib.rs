@@ -35,7 +35,7 @@
 //!     content = "Welcome to ${node.name}\n"
 //! "#;
 //! let file = SourceFile { path: "cluster.toml".into(), text: text.to_owned() };
-//! let manifest = Manifest::from_sources(".".into(), Sources { files: vec![file] }, Vec::new())
+//! let manifest = Manifest::from_sources(".".into(), Sources { files: vec![file], ..Sources::default() }, Vec::new())
 //!     .map_err(|(_, diagnostics)| format!("{diagnostics:?}"))?;
 //! let resources: Vec<String> = manifest.resources.keys().map(ToString::to_string).collect();
 //! assert_eq!(resources, ["ssh_file.motd"]);

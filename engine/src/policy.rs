@@ -135,8 +135,9 @@ const PLAN: [&str; 7] = ["applying", "changes", "mode", "restarts_at_once", "rol
 /// The members of `plan.summary`.
 const SUMMARY: [&str; 5] = ["add", "change", "remove", "import", "forget"];
 /// The members of each of `plan.changes`.
-const CHANGE: [&str; 15] = [
+const CHANGE: [&str; 16] = [
     "address",
+    "module_address",
     "type",
     "name",
     "key",
@@ -152,6 +153,12 @@ const CHANGE: [&str; 15] = [
     "consequences",
     "rollout",
 ];
+
+/// Returns the path of the module of an address. `None` for the root.
+fn module_address(address: &Address) -> Option<String> {
+    let module = &address.resource.module;
+    (!module.is_root()).then(|| module.to_string())
+}
 
 /// Returns the value of `plan`.
 fn plan_value(expanded: &Expanded, plan: &Plan, applying: bool) -> Value {
@@ -200,6 +207,7 @@ fn change_value(expanded: &Expanded, change: &Change, rollout: Option<&PlannedRo
     };
     let members = [
         Value::from(change.address.to_string()),
+        text(module_address(&change.address).as_deref()),
         Value::from(change.resource_type.as_str()),
         Value::from(change.address.resource.name.as_str()),
         text(change.address.key.as_deref()),

@@ -85,7 +85,7 @@ impl Fmt {
 fn format(path: &Path, text: &str) -> Result<String, Error> {
     moorfast_engine::manifest::format(text).map_err(|diagnostic| {
         let file = SourceFile { path: path.to_owned(), text: text.to_owned() };
-        Error::Manifest { sources: Sources { files: vec![file] }, diagnostics: vec![*diagnostic] }
+        Error::Manifest { sources: Sources { files: vec![file], ..Sources::default() }, diagnostics: vec![*diagnostic] }
     })
 }
 

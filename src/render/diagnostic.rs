@@ -49,10 +49,24 @@ fn diagnostic(sources: &Sources, diagnostic: &Diagnostic) -> Text {
         Severity::Warning => Level::WARNING,
     };
     let mut group = level.primary_title(printable(&diagnostic.summary)).elements(snippets(sources, diagnostic));
+    for note in calls(sources, diagnostic) {
+        group = group.element(Level::NOTE.message(printable(&note)));
+    }
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(printable(help)));
     }
     group.into()
+}
+
+/// Returns the calls of the module that the diagnostic is about, the innermost first: `in module.web, called at main.toml:12`.
+pub fn calls(sources: &Sources, diagnostic: &Diagnostic) -> Vec<String> {
+    let note = |(name, span): &(String, Span)| {
+        let (file, line, _) = sources.locate(*span)?;
+        let path = file.path.strip_prefix(".").unwrap_or(&file.path);
+        Some(format!("in {name}, called at {}:{line}", path.display()))
+    };
+    let file = diagnostic.at.as_ref().map(|(span, _)| span.file);
+    file.map(|file| sources.calls_of(file).filter_map(note).collect()).unwrap_or_default()
 }
 
 /// Returns an excerpt of each file in the diagnostic, with the file of the primary place first.
@@ -156,7 +170,7 @@ pub fn message(title: &str, detail: &[String], help: Option<&str>) -> Text {
 
 /// Returns the place of the attribute that the error is about, or of the header of the resource.
 fn place<'a>(manifest: &'a Manifest, address: &Address, error: &ProviderError) -> Option<(&'a SourceFile, Span)> {
-    let resource = manifest.resources.get(&address.resource)?;
+    let resource = manifest.resource(&address.resource)?;
     let attribute = error.attribute.as_deref().and_then(|name| {
         let name = name.split(['.', '[']).next()?;
         resource.attributes.iter().find(|(known, ..)| known == name).map(|(_, span, _)| *span)
@@ -184,7 +198,7 @@ mod tests {
         let text = "[resource.ssh_file.motd]\non = \"all\"\npath = \"/etc/motd\"\ncontnet = \"hello\"\n".to_owned();
         let twin = "# more\n[resource.ssh_file.motd]\npath = \"/etc/issue\"\n".to_owned();
         let file = |path: &str, text| SourceFile { path: path.into(), text };
-        Sources { files: vec![file("main.toml", text), file("more.toml", twin)] }
+        Sources { files: vec![file("main.toml", text), file("more.toml", twin)], ..Sources::default() }
     }
 
     fn span(file: usize, start: usize, end: usize) -> Span {

@@ -95,6 +95,7 @@ fn resource_change(change: &Change) -> Json {
     if let Some(key) = &change.address.key {
         object["index"] = json!(key);
     }
+    with_module(&mut object, &change.address);
     if let Some(from) = &change.moved_from {
         object["previous_address"] = json!(from);
     }
@@ -111,6 +112,14 @@ fn resource_change(change: &Change) -> Json {
         object["notes"] = json!(change.notes);
     }
     object
+}
+
+/// Adds the module of an address. Resources of the root have none.
+fn with_module(object: &mut Json, address: &Address) {
+    let module = &address.resource.module;
+    if !module.is_root() {
+        object["module_address"] = json!(module.to_string());
+    }
 }
 
 /// Returns the change of one object of an instance with several objects.
@@ -145,12 +154,14 @@ fn steps(path: &[PathSegment]) -> Json {
 fn drift(drift: &Drift) -> Json {
     let after = drift.after.clone().map(Json::Object);
     let actions = if after.is_some() { ["update"] } else { ["delete"] };
-    json!({
+    let mut object = json!({
         "address": drift.address,
         "target": drift.target,
         "changed": changed_attributes(drift),
         "change": values(Some(&Json::Object(drift.before.clone())), after.as_ref(), &actions),
-    })
+    });
+    with_module(&mut object, &drift.address);
+    object
 }
 
 /// Returns the values before and after. Sensitive and unknown values are null and are marked in separate members.
@@ -494,11 +505,17 @@ fn diagnostic(sources: &Sources, diagnostic: &Diagnostic) -> Json {
             "label": label,
         }))
     };
-    json!({
+    let mut object = json!({
         "severity": if diagnostic.severity == Severity::Error { "error" } else { "warning" },
         "summary": diagnostic.summary,
         "help": diagnostic.help,
         "range": diagnostic.at.as_ref().and_then(|(span, label)| place(span, label)),
         "related": diagnostic.related.iter().filter_map(|(span, label)| place(span, label)).collect::<Vec<_>>(),
-    })
+    });
+    let file = diagnostic.at.as_ref().map(|(span, _)| span.file);
+    let calls: Vec<_> = file.into_iter().flat_map(|file| sources.calls_of(file)).collect();
+    if !calls.is_empty() {
+        object["calls"] = calls.into_iter().filter_map(|(module, span)| place(span, module)).collect();
+    }
+    object
 }

@@ -52,7 +52,9 @@ const NO_REQUEST: &str = "`plan --untrusted` does not send requests of the manif
 
 /// Returns an error for each request that an untrusted manifest would make.
 pub(crate) fn untrusted_requests(manifest: &Manifest) -> Vec<Diagnostic> {
-    let requests = manifest.checks.iter().filter_map(|(name, check)| Some((name, check.http.as_ref()?)));
+    let modules = manifest.modules();
+    let checks = modules.iter().flat_map(|(_, module)| &module.checks);
+    let requests = checks.filter_map(|(name, check)| Some((name, check.http.as_ref()?)));
     let refuse = |(name, http): (&String, &crate::expression::Expr)| {
         Diagnostic::error(format!("the check `{name}` is not allowed: {NO_REQUEST}"))
             .at(http.span, "")

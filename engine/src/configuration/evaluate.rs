@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::configuration::expand::{Binding, Expanded, Instance};
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::expression::{Expr, Scope};
-use crate::manifest::{Condition, Resource};
-use crate::model::{Attributes, Diagnostic, Schema, Span, Value, conform};
+use crate::manifest::Condition;
+use crate::model::{Attributes, Diagnostic, ResourceAddress, Schema, Span, Value, conform};
 use crate::provider::Redaction;
 
 /// Evaluates the attributes `written`, checks them against `schema` and adds its defaults.
@@ -82,9 +82,14 @@ pub(crate) fn desired(
 }
 
 /// Checks the attributes of a resource that is not expanded. Its node and its element are unknown.
-pub(crate) fn check_unexpanded(expanded: &Expanded, resource: &Resource) -> Vec<Diagnostic> {
-    let Some(entry) = expanded.catalog.find(&resource.address) else { return Vec::new() };
-    let scope = InstanceScope::new(expanded, Values::none(), Binding { is_open: true, ..Binding::default() });
+pub(crate) fn check_unexpanded(expanded: &Expanded, address: &ResourceAddress) -> Vec<Diagnostic> {
+    let module = expanded.modules.iter().position(|module| module.path == address.module);
+    let (Some(module), Some(resource), Some(entry)) =
+        (module, expanded.manifest.resource(address), expanded.catalog.find(address))
+    else {
+        return Vec::new();
+    };
+    let scope = InstanceScope::new(expanded, Values::none(), Binding { is_open: true, ..Binding::of_module(module) });
     conformed(entry.resource_type.schema(), &resource.attributes, &scope).err().unwrap_or_default()
 }
 

@@ -1,5 +1,6 @@
 //! The expanded manifest: its instances, checks and rollouts. `instances.rs` builds it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -7,16 +8,20 @@ use moorfast_state::Record;
 
 use crate::configuration::static_data::{StaticData, StaticSources};
 use crate::expression::{Expr, Files};
-use crate::manifest::{Check, Inventory, Manifest, Resource, Rollout};
-use crate::model::{Address, Attributes, Diagnostic, Node, NodeName, Pattern, ResourceAddress, Value};
+use crate::manifest::{Check, Import, Inventory, Manifest, ModuleCall, Moved, Removed, Resource, Rollout};
+use crate::model::{Address, Attributes, Diagnostic, ModulePath, Node, NodeName, Pattern, ResourceAddress, Value};
 use crate::provider::catalog::Catalog;
 use crate::provider::{ReadRequest, ResourceType, Target, TargetKind};
 
 /// A manifest with its inventory evaluated and its blocks expanded. It does not depend on the state or on any target.
 pub(crate) struct Expanded {
     pub manifest: Arc<Manifest>,
-    pub variables: BTreeMap<String, Value>,
-    pub files: Files,
+    /// The instances of all modules. The first one is the root.
+    pub modules: Vec<Module>,
+    /// `[[moved]]`, `[[import]]` and `[[removed]]` of all modules, with addresses from the root.
+    pub moved: Vec<Moved>,
+    pub imports: Vec<Import>,
+    pub removed: Vec<Removed>,
     pub catalog: Catalog,
     pub inventory: Inventory,
     pub nodes: BTreeMap<NodeName, Arc<Node>>,
@@ -56,6 +61,33 @@ pub(crate) struct Binding {
     pub nodes: Arc<[NodeName]>,
     /// Whether the block is not expanded, so that its node and its element are unknown.
     pub is_open: bool,
+    /// The module of the block, an index of [`Expanded::modules`].
+    pub module: usize,
+}
+
+/// An instance of a module, or the root.
+pub(crate) struct Module {
+    pub path: ModulePath,
+    pub manifest: Arc<Manifest>,
+    pub files: Files,
+    /// The call. `None` for the root.
+    pub call: Option<Call>,
+    /// The values of the variables, except of inputs that need resources.
+    pub variables: BTreeMap<String, Value>,
+    /// The instances of the modules that this one calls, by name and key. A call is missing until its `for_each` is evaluated.
+    pub called: BTreeMap<String, BTreeMap<Option<String>, usize>>,
+}
+
+/// The element of a call to which a module instance belongs.
+pub(crate) struct Call {
+    /// The calling module, an index of [`Expanded::modules`].
+    pub caller: usize,
+    /// The name of the call.
+    pub name: String,
+    /// The element of `for_each`.
+    pub each: Option<(String, Value)>,
+    /// The expression of `for_each` if the value of the element is known only after apply.
+    pub collection: Option<Arc<Expr>>,
 }
 
 /// One instance of a resource or data source.
@@ -119,8 +151,10 @@ pub(crate) struct CheckInstance {
 /// The nodes and instances that a rollout selects.
 #[derive(Clone, Debug)]
 pub(crate) struct Selection {
-    /// The name of the rollout.
+    /// The name of the rollout, with the path of its module.
     pub name: String,
+    /// The module of the rollout.
+    pub module: ModulePath,
     /// The block of the manifest.
     pub rollout: Rollout,
     /// The nodes: first those of `nodes` in that order, then the others in the order of the inventory.
@@ -129,7 +163,29 @@ pub(crate) struct Selection {
     pub(super) places: HashMap<NodeName, usize>,
 }
 
+impl Call {
+    /// Returns the block of the call.
+    pub fn block<'e>(&self, expanded: &'e Expanded) -> Option<&'e ModuleCall> {
+        expanded.modules[self.caller].manifest.modules.get(&self.name)
+    }
+}
+
 impl Binding {
+    /// Returns the binding of expressions outside instances in a module.
+    pub fn of_module(module: usize) -> Self {
+        Self { module, ..Self::default() }
+    }
+
+    /// Returns the binding of an output of `module` that is used here. References keep to the same node, as through locals.
+    pub fn in_module(&self, module: usize) -> Self {
+        Self { node: self.node.clone(), nodes: self.nodes.clone(), ..Self::of_module(module) }
+    }
+
+    /// Returns the binding of an input that is used here: that of the call. References keep to the same node, as through locals.
+    pub fn in_call(&self, call: &Call) -> Self {
+        Self { each: call.each.clone(), collection: call.collection.clone(), ..self.in_module(call.caller) }
+    }
+
     /// Returns the key of the instance: the node, the element, or both.
     pub(super) fn key(&self) -> Option<String> {
         match (&self.node, &self.each) {
@@ -152,6 +208,22 @@ impl Expanded {
         self.index.get(address).map(|i| &self.instances[*i])
     }
 
+    /// Returns the address from the root of a resource that a block of `module` names.
+    pub fn absolute<'a>(&self, module: usize, resource: &'a ResourceAddress) -> Cow<'a, ResourceAddress> {
+        match self.modules[module].path.is_root() {
+            true => Cow::Borrowed(resource),
+            false => Cow::Owned(resource.within(&self.modules[module].path)),
+        }
+    }
+
+    /// Whether the manifest has the block of `pattern`, which can have no instances.
+    pub fn has_block(&self, pattern: &Pattern) -> bool {
+        match pattern {
+            Pattern::Module(path) => self.manifest.module(path).is_some(),
+            Pattern::Resource(address) => self.manifest.resource(&address.resource).is_some(),
+        }
+    }
+
     /// Returns the resources with instances that `pattern` names, in order.
     pub fn resources_of<'e>(&'e self, pattern: &Pattern) -> Vec<&'e ResourceAddress> {
         if let Pattern::Resource(address) = pattern
@@ -168,6 +240,11 @@ impl Expanded {
     pub fn instances_of_resource<'e>(&'e self, resource: &ResourceAddress) -> impl Iterator<Item = &'e Instance> {
         let places = self.by_resource.get(resource).map(Vec::as_slice).unwrap_or_default();
         places.iter().map(|i| &self.instances[*i])
+    }
+
+    /// Returns the instance of a module at `path`.
+    pub fn module(&self, path: &ModulePath) -> Option<&Module> {
+        self.modules.iter().find(|module| module.path == *path)
     }
 
     /// Returns a request to read the object that a record describes. `None` if its type does not exist any more.

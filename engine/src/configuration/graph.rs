@@ -153,7 +153,8 @@ impl Graph {
             view.edges.extend(found.into_iter().map(|address| (check.name.clone(), address.to_string())));
         }
         for (output, block) in &expanded.manifest.outputs {
-            let found = instances_of(expanded, &locals.of(expanded, [&block.value]), &Binding::default());
+            let references = locals.of(expanded, 0, [&block.value]);
+            let found = locals.instances_of(expanded, &references, &Binding::default());
             view.nodes.push(format!("output.{output}"));
             view.edges.extend(found.into_iter().map(|address| (format!("output.{output}"), address.to_string())));
         }
@@ -162,40 +163,193 @@ impl Graph {
     }
 }
 
-/// A cache of the references of each local, including those of the locals that it uses.
+/// Where a reference is written, as seen from the block that uses it: in the block or its locals, or through inputs and outputs of modules in another module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Context {
+    /// In the block itself, in this module.
+    Own(usize),
+    /// In the call of this module instance, in the module that calls it.
+    Call(usize),
+    /// In an output of this module instance.
+    Output(usize),
+}
+
+impl Context {
+    /// Returns the module of the reference.
+    fn module(self, expanded: &Expanded) -> usize {
+        match self {
+            Context::Own(module) | Context::Output(module) => module,
+            Context::Call(module) => expanded.modules[module].call.as_ref().map_or(0, |call| call.caller),
+        }
+    }
+
+    /// Returns the binding of the reference for a block with this binding.
+    fn binding(self, expanded: &Expanded, block: &Binding) -> Binding {
+        match self {
+            Context::Own(_) => block.clone(),
+            Context::Output(module) => block.in_module(module),
+            Context::Call(module) => {
+                expanded.modules[module].call.as_ref().map_or_else(Binding::default, |call| block.in_call(call))
+            }
+        }
+    }
+}
+
+/// A reference to a resource, or to outputs of a module that an index selects, with the place of its expression.
+#[derive(Clone, Debug)]
+pub(crate) struct Use {
+    context: Context,
+    reference: ReferenceUse,
+}
+
+/// A named value that is defined by an expression.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Definition {
+    Local(String),
+    Variable(String),
+    /// An output of this module instance.
+    Output(usize, String),
+}
+
+/// A cache of the references of each local, input and output, including those of the values that it uses.
 #[derive(Default)]
-pub(crate) struct LocalReferences(BTreeMap<String, Vec<ReferenceUse>>);
+pub(crate) struct LocalReferences(BTreeMap<(Context, Definition), Vec<Use>>);
 
 impl LocalReferences {
-    /// Returns all references of `exprs`, directly or through locals.
-    pub fn of<'e>(&mut self, expanded: &Expanded, exprs: impl IntoIterator<Item = &'e Expr>) -> Vec<ReferenceUse> {
+    /// Returns all references of `exprs` of a block in `module`, directly or through locals, inputs and outputs.
+    pub fn of<'e>(
+        &mut self,
+        expanded: &Expanded,
+        module: usize,
+        exprs: impl IntoIterator<Item = &'e Expr>,
+    ) -> Vec<Use> {
+        self.in_context(expanded, Context::Own(module), exprs)
+    }
+
+    fn in_context<'e>(
+        &mut self,
+        expanded: &Expanded,
+        context: Context,
+        exprs: impl IntoIterator<Item = &'e Expr>,
+    ) -> Vec<Use> {
         let mut found = Vec::new();
-        for reference_use in exprs.into_iter().flat_map(Expr::reference_uses) {
-            match &reference_use.reference {
-                // An error is reported where the local is used, not inside the local.
-                Reference::Local(name) => {
-                    let span = reference_use.span;
-                    found.extend(self.of_local(expanded, name).into_iter().map(|m| ReferenceUse { span, ..m }))
+        for reference in exprs.into_iter().flat_map(Expr::reference_uses) {
+            let definitions = match &reference.reference {
+                Reference::Local(name) => vec![Definition::Local(name.clone())],
+                Reference::Variable(name) => vec![Definition::Variable(name.clone())],
+                Reference::Module { name, key, any: false, output } => {
+                    let called = expanded.modules[context.module(expanded)].called.get(name);
+                    let is_named = |(instance, _): &(&Option<String>, &usize)| key.is_none() || *instance == key;
+                    let instances = called.into_iter().flatten().filter(is_named);
+                    instances.flat_map(|(_, module)| outputs(expanded, *module, output.as_deref())).collect()
                 }
-                _ => found.push(reference_use),
+                _ => {
+                    found.push(Use { context, reference });
+                    continue;
+                }
+            };
+            // An error is reported where the value is used, not inside its definition.
+            let span = reference.span;
+            for definition in definitions {
+                found.extend(self.of_definition(expanded, context, definition).into_iter().map(|mut inner| {
+                    inner.reference.span = span;
+                    inner
+                }));
             }
         }
         found
     }
 
-    fn of_local(&mut self, expanded: &Expanded, name: &str) -> Vec<ReferenceUse> {
-        if let Some(found) = self.0.get(name) {
+    fn of_definition(&mut self, expanded: &Expanded, context: Context, definition: Definition) -> Vec<Use> {
+        let entry = (context, definition);
+        if let Some(found) = self.0.get(&entry) {
             return found.clone();
         }
-        // Inserted first, so that a cycle of locals ends. The manifest check reports the cycle.
-        self.0.insert(name.to_owned(), Vec::new());
-        let found = match expanded.manifest.locals.get(name) {
-            Some(expr) => self.of(expanded, [expr]),
-            None => Vec::new(),
+        // Inserted first, so that a cycle of values ends. The manifest check reports the cycle.
+        self.0.insert(entry.clone(), Vec::new());
+        let module = context.module(expanded);
+        let found = match &entry.1 {
+            Definition::Local(name) => {
+                self.in_context(expanded, context, expanded.modules[module].manifest.locals.get(name))
+            }
+            Definition::Variable(name) => match &expanded.modules[module].call {
+                Some(call) => {
+                    let inputs = call.block(expanded).into_iter().flat_map(|block| &block.inputs);
+                    let input = inputs.filter(|(input, ..)| input == name).map(|(_, _, expr)| expr);
+                    let collection = call.collection.as_deref();
+                    self.in_context(expanded, Context::Call(module), input.chain(collection))
+                }
+                None => Vec::new(),
+            },
+            Definition::Output(module, name) => {
+                let output = expanded.modules[*module].manifest.outputs.get(name);
+                self.in_context(expanded, Context::Output(*module), output.map(|output| &output.value))
+            }
         };
-        self.0.insert(name.to_owned(), found.clone());
+        self.0.insert(entry, found.clone());
         found
     }
+
+    /// Returns the instances to which `references` refer in a block with this binding.
+    fn instances_of(&mut self, expanded: &Expanded, references: &[Use], block: &Binding) -> BTreeSet<Address> {
+        let mut found = BTreeSet::new();
+        for Use { context, reference: ReferenceUse { reference, index, .. } } in references {
+            let binding = &context.binding(expanded, block);
+            match reference {
+                Reference::Resource { resource, key, any } => {
+                    let resource = &*expanded.absolute(binding.module, resource);
+                    let keys = match (key, index) {
+                        (Some(key), _) => Some(vec![key.clone()]),
+                        (None, Some(index)) => known_keys(expanded, index, binding),
+                        (None, None) => None,
+                    };
+                    match keys {
+                        Some(keys) => {
+                            let by_key = |key: &String| instance_by_key(expanded, resource, key, binding);
+                            found.extend(keys.iter().filter_map(by_key));
+                        }
+                        // The index is not known, so it can be any instance.
+                        None if *any => found.extend(all_instances(expanded, resource)),
+                        None => found.extend(addresses_of(expanded, resource, binding)),
+                    }
+                }
+                Reference::Module { name, output, .. } => {
+                    let keys = index.as_ref().and_then(|index| known_keys(expanded, index, binding));
+                    let is_used = |key: &Option<String>| {
+                        keys.as_ref().zip(key.as_ref()).is_none_or(|(keys, key)| keys.contains(key))
+                    };
+                    let called = expanded.modules[binding.module].called.get(name).into_iter().flatten();
+                    for (_, module) in called.filter(|(key, _)| is_used(key)) {
+                        for definition in outputs(expanded, *module, output.as_deref()) {
+                            let inner = self.of_definition(expanded, *context, definition);
+                            found.extend(self.instances_of(expanded, &inner, block));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// Whether `expr` of a block in `module` is known as soon as the variables, the inventory and the static data are known.
+pub(crate) fn is_static(expanded: &Expanded, module: usize, expr: &Expr) -> bool {
+    let uses = LocalReferences::default().of(expanded, module, [expr]);
+    uses.iter().all(|Use { context, reference }| match &reference.reference {
+        Reference::Resource { resource, .. } => {
+            expanded.static_sources.contains(&expanded.absolute(context.module(expanded), resource))
+        }
+        Reference::Module { .. } | Reference::This | Reference::Plan => false,
+        _ => true,
+    })
+}
+
+/// Returns the output of a module instance with this name, or all outputs.
+fn outputs(expanded: &Expanded, module: usize, name: Option<&str>) -> Vec<Definition> {
+    let all = expanded.modules[module].manifest.outputs.keys();
+    let used = all.filter(|output| name.is_none_or(|name| name == *output));
+    used.map(|output| Definition::Output(module, output.clone())).collect()
 }
 
 fn dependencies(
@@ -209,13 +363,19 @@ fn dependencies(
     let conditions = resource.preconditions.iter().chain(&resource.postconditions).flat_map(Condition::expressions);
     let attributes = resource.attributes.iter().map(|(_, _, expr)| expr);
     let collection = instance.binding.collection.as_deref();
-    let references = locals.of(expanded, attributes.chain(conditions).chain(collection));
-    let mut found = instances_of(expanded, &references, &instance.binding);
+    let references = locals.of(expanded, instance.binding.module, attributes.chain(conditions).chain(collection));
+    let mut found = locals.instances_of(expanded, &references, &instance.binding);
     let lifecycle = &resource.lifecycle.replace_triggered_by;
     for (pattern, span) in resource.depends_on.iter().chain(&resource.restart_on).chain(lifecycle) {
         match matching(expanded, pattern, &instance.binding) {
             Some(addresses) => found.extend(addresses),
             None => errors.push(unknown_resource(expanded, pattern, *span)),
+        }
+    }
+    for (pattern, span, binding) in call_dependencies(expanded, &instance.binding) {
+        match matching(expanded, pattern, &binding) {
+            Some(addresses) => found.extend(addresses),
+            None => errors.push(unknown_resource(expanded, pattern, span)),
         }
     }
     found.extend(provider_dependencies(expanded, &instance.provider).filter(|address| *address != instance.address));
@@ -224,6 +384,18 @@ fn dependencies(
         errors.push(Diagnostic::error(message).at(resource.span, "").help("use `self` in a postcondition"));
     }
     found.remove(&instance.address);
+    found
+}
+
+/// Returns `depends_on` of all calls that lead to the module of a block, each with the binding of its call.
+fn call_dependencies<'e>(expanded: &'e Expanded, block: &Binding) -> Vec<(&'e Pattern, Span, Binding)> {
+    let mut found = Vec::new();
+    let mut inside = block.clone();
+    while let Some(call) = &expanded.modules[inside.module].call {
+        inside = inside.in_call(call);
+        let patterns = call.block(expanded).into_iter().flat_map(|block| &block.depends_on);
+        found.extend(patterns.map(|(pattern, span)| (pattern, *span, inside.clone())));
+    }
     found
 }
 
@@ -258,30 +430,13 @@ pub(crate) fn check_dependencies(
 ) -> BTreeSet<Address> {
     let assertions = check.check.assertions.iter().flat_map(Condition::expressions);
     let collection = check.binding.collection.as_deref();
-    let references = locals.of(expanded, check.check.http.iter().chain(assertions).chain(collection));
-    let mut found = instances_of(expanded, &references, &check.binding);
+    let exprs = check.check.http.iter().chain(assertions).chain(collection);
+    let references = locals.of(expanded, check.binding.module, exprs);
+    let mut found = locals.instances_of(expanded, &references, &check.binding);
     let named = check.check.depends_on.iter().filter_map(|(pattern, _)| matching(expanded, pattern, &check.binding));
-    found.extend(named.flatten());
-    found
-}
-
-/// Returns the instances to which `references` refer in a block with this binding.
-fn instances_of(expanded: &Expanded, references: &[ReferenceUse], binding: &Binding) -> BTreeSet<Address> {
-    let mut found = BTreeSet::new();
-    for ReferenceUse { reference, index, .. } in references {
-        let Reference::Resource { resource, key, any } = reference else { continue };
-        let keys = match (key, index) {
-            (Some(key), _) => Some(vec![key.clone()]),
-            (None, Some(index)) => known_keys(expanded, index, binding),
-            (None, None) => None,
-        };
-        match keys {
-            Some(keys) => found.extend(keys.iter().filter_map(|key| instance_by_key(expanded, resource, key, binding))),
-            // The index is not known, so it can be any instance.
-            None if *any => found.extend(all_instances(expanded, resource)),
-            None => found.extend(addresses_of(expanded, resource, binding)),
-        }
-    }
+    let of_calls = call_dependencies(expanded, &check.binding).into_iter();
+    let of_calls = of_calls.filter_map(|(pattern, _, binding)| matching(expanded, pattern, &binding));
+    found.extend(named.chain(of_calls).flatten());
     found
 }
 
@@ -300,15 +455,18 @@ fn known_keys(expanded: &Expanded, index: &Expr, binding: &Binding) -> Option<Ve
 }
 
 /// Returns the instances to which an address of `depends_on` or `restart_on` refers: the one with its key, or as a reference without a key does.
-/// `None` if the resource does not exist.
+/// A module stands for all of its resources. `None` if the block or the instance does not exist.
 pub(crate) fn matching(expanded: &Expanded, pattern: &Pattern, binding: &Binding) -> Option<Vec<Address>> {
-    let Pattern::Resource(Address { resource, key }) = pattern else { return None };
-    match key {
-        Some(_) if expanded.unexpanded.contains(resource) => Some(Vec::new()),
-        Some(key) => Some(vec![instance_by_key(expanded, resource, key, binding)?]),
-        None if expanded.manifest.resources.contains_key(resource) => Some(addresses_of(expanded, resource, binding)),
-        None => None,
+    let pattern = &pattern.within(&expanded.modules[binding.module].path);
+    let resources = expanded.resources_of(pattern);
+    let mut found = Vec::new();
+    for resource in &resources {
+        match pattern.key() {
+            Some(key) => found.push(instance_by_key(expanded, resource, key, binding)?),
+            None => found.extend(addresses_of(expanded, resource, binding)),
+        }
     }
+    (!resources.is_empty() || pattern.key().is_none() && expanded.has_block(pattern)).then_some(found)
 }
 
 fn addresses_of(expanded: &Expanded, resource: &ResourceAddress, binding: &Binding) -> Vec<Address> {
@@ -324,7 +482,7 @@ fn all_instances<'e>(expanded: &'e Expanded, resource: &ResourceAddress) -> impl
 }
 
 fn unknown_resource(expanded: &Expanded, pattern: &Pattern, span: Span) -> Diagnostic {
-    let known: Vec<_> = expanded.manifest.resources.keys().map(ToString::to_string).collect();
+    let known: BTreeSet<_> = expanded.instances.iter().map(|instance| instance.address.resource.to_string()).collect();
     let error = Diagnostic::error(format!("unknown resource `{pattern}`")).at(span, "");
     match suggest(&pattern.block().to_string(), known.iter().map(String::as_str)) {
         Some(help) => error.help(help),

@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, Selection};
+use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, Module, Selection};
+use crate::configuration::graph::is_static;
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::configuration::static_data::{StaticData, StaticSources};
 use crate::expression::Expr;
 use crate::manifest::{
-    Check, Inventory, Manifest, Resource, StaticScope, check_attributes, evaluate_inventory, for_each_members,
-    has_unknown_keys, select_nodes, unknown_for_each,
+    Check, GateName, Import, Inventory, Manifest, Moved, Removed, Resource, StaticScope, check_attributes,
+    evaluate_inventory, for_each_members, has_unknown_keys, select_nodes, unknown_for_each,
 };
-use crate::model::{AttributePath, Diagnostic, Mode, Node, NodeName, ResourceAddress, Schema, Span, Value, suggest};
+use crate::model::{
+    AttributePath, Diagnostic, Mode, ModulePath, Node, NodeName, ResourceAddress, Schema, Span, Value, suggest,
+};
 use crate::provider::catalog::{Catalog, Entry};
 use crate::provider::{LocalAccess, Target, TargetKind};
 
@@ -35,38 +38,51 @@ impl Expanded {
         static_data: Arc<StaticData>,
     ) -> Result<Self, Vec<Diagnostic>> {
         let mut expanded = Self::of_static_data(manifest.clone(), variables, catalog, static_data)?;
-        let (sources, scope) = (&expanded.static_sources, expanded.unbound());
+        let (sources, scope, root) = (&expanded.static_sources, expanded.unbound(0), &expanded.modules[0]);
         let is_static = |resource: &ResourceAddress| sources.contains(resource);
-        let statics = StaticScope::new(&manifest, &expanded.variables, &expanded.files).with_data(&scope, &is_static);
+        let statics = StaticScope::new(&manifest, &root.variables, &root.files).with_data(&scope, &is_static);
         let inventory = evaluate_inventory(&manifest, &statics)?;
         expanded.nodes = inventory.iter().map(|node| (node.name.clone(), node.clone())).collect();
         expanded.open.extend(inventory.open().cloned());
         expanded.inventory = inventory;
+        expanded.expand_modules()?;
 
         let mut errors = schema_errors(&manifest, &expanded.catalog);
         let mut warnings = Vec::new();
         let mut instances = expanded.instances.clone();
-        for resource in manifest.resources.values().filter(|r| !expanded.static_sources.contains(&r.address)) {
-            match expanded.instances_of(resource, &mut warnings) {
-                Ok(Expansion::Instances(nodes, found)) => {
-                    let selected = nodes.iter().map(|node| (node.clone(), Vec::new()));
-                    expanded.by_node.insert(resource.address.clone(), selected.collect());
-                    instances.extend(found);
-                }
-                Ok(Expansion::Open(reason)) => {
-                    expanded.open.push(reason);
-                    expanded.unexpanded.insert(resource.address.clone());
-                }
-                Err(found) => errors.extend(found),
-            }
-        }
         let mut checks = Vec::new();
-        for (name, check) in &manifest.checks {
-            match expanded.bindings(check.on.as_ref(), check.for_each.as_ref(), &mut warnings) {
-                Ok(Expansion::Instances(_, bindings)) => checks.extend(check_instances(name, check, bindings)),
-                Ok(Expansion::Open(reason)) => expanded.open.push(reason),
-                Err(found) => errors.extend(found),
+        for module in 0..expanded.modules.len() {
+            let Module { path, manifest, .. } = &expanded.modules[module];
+            let (path, manifest) = (path.clone(), manifest.clone());
+            for resource in manifest.resources.values() {
+                let address = resource.address.within(&path);
+                if expanded.static_sources.contains(&address) {
+                    continue;
+                }
+                match expanded.instances_of(module, resource, &mut warnings) {
+                    Ok(Expansion::Instances(nodes, found)) => {
+                        let selected = nodes.iter().map(|node| (node.clone(), Vec::new()));
+                        expanded.by_node.insert(address, selected.collect());
+                        instances.extend(found);
+                    }
+                    Ok(Expansion::Open(reason)) => {
+                        expanded.open.push(reason);
+                        expanded.unexpanded.insert(address);
+                    }
+                    Err(found) => errors.extend(found),
+                }
             }
+            for (name, check) in &manifest.checks {
+                match expanded.bindings(module, check.on.as_ref(), check.for_each.as_ref(), &mut warnings) {
+                    Ok(Expansion::Instances(_, bindings)) => {
+                        let name = GateName::Check(path.clone(), name.clone()).to_string();
+                        checks.extend(check_instances(&name, check, bindings));
+                    }
+                    Ok(Expansion::Open(reason)) => expanded.open.push(reason),
+                    Err(found) => errors.extend(found),
+                }
+            }
+            expanded.add_moves(&path, &manifest);
         }
         if !errors.is_empty() {
             return Err(errors);
@@ -97,10 +113,12 @@ impl Expanded {
             return Err(refused);
         }
         let mut expanded = Self {
-            files: manifest.files(),
+            modules: vec![Module::root(manifest.clone(), variables)],
+            moved: Vec::new(),
+            imports: Vec::new(),
+            removed: Vec::new(),
             static_sources: StaticSources::new(&manifest, &catalog),
             manifest: manifest.clone(),
-            variables,
             catalog,
             inventory: Inventory::default(),
             nodes: BTreeMap::new(),
@@ -119,7 +137,7 @@ impl Expanded {
         for wave in expanded.static_sources.waves() {
             let mut instances = expanded.instances.clone();
             for resource in wave.iter().filter_map(|address| manifest.resources.get(address)) {
-                match expanded.instances_of(resource, &mut Vec::new())? {
+                match expanded.instances_of(0, resource, &mut Vec::new())? {
                     Expansion::Instances(_, found) => instances.extend(found),
                     Expansion::Open(reason) => {
                         expanded.open.push(reason);
@@ -148,34 +166,41 @@ impl Expanded {
         self.instances = instances;
     }
 
-    /// Returns the scope of expressions outside instances, such as selectors.
-    fn unbound(&self) -> InstanceScope<'_> {
-        InstanceScope::new(self, Values::none(), Binding::default())
+    /// Adds `[[moved]]`, `[[import]]` and `[[removed]]` of a module.
+    fn add_moves(&mut self, path: &ModulePath, manifest: &Manifest) {
+        let moved = |m: &Moved| Moved { from: m.from.within(path), to: m.to.within(path), span: m.span };
+        self.moved.extend(manifest.moved.iter().map(moved));
+        self.imports.extend(manifest.imports.iter().map(|i| Import { to: i.to.within(path), span: i.span }));
+        self.removed.extend(manifest.removed.iter().map(|r| Removed { from: r.from.within(path), ..r.clone() }));
+    }
+
+    /// Returns the scope of expressions outside instances, such as selectors, in a module.
+    fn unbound(&self, module: usize) -> InstanceScope<'_> {
+        InstanceScope::new(self, Values::none(), Binding::of_module(module))
     }
 
     /// Returns the nodes that `on` of a resource selects, and its instances.
     fn instances_of(
         &self,
+        module: usize,
         resource: &Resource,
         warnings: &mut Vec<Diagnostic>,
     ) -> Result<Expansion<Instance>, Vec<Diagnostic>> {
         let Entry { provider, resource_type } = self.entry(resource)?;
         let mut found = Vec::new();
-        let bindings = self.bindings(resource.on.as_ref(), resource.for_each.as_ref(), &mut found)?;
+        let bindings = self.bindings(module, resource.on.as_ref(), resource.for_each.as_ref(), &mut found)?;
         let about = |warning: Diagnostic| Diagnostic {
             summary: format!("`{}`: {}", resource.address, warning.summary),
             ..warning
         };
         warnings.extend(found.into_iter().map(about));
-        let alias = match &resource.provider {
-            Some((alias, span)) => self.provider_instance(provider.name(), alias, *span)?,
-            None => provider.name().to_owned(),
-        };
+        let alias = self.provider_instance(module, provider.name(), resource.provider.as_ref())?;
         let (nodes, bindings) = match bindings {
             Expansion::Instances(nodes, bindings) => (nodes, bindings),
             Expansion::Open(reason) => return Ok(Expansion::Open(reason)),
         };
-        let resource = Arc::new(resource.clone());
+        let address = resource.address.within(&self.modules[module].path);
+        let resource = Arc::new(Resource { address, ..resource.clone() });
         let instance = |binding: Binding| {
             let target =
                 match (resource_type.declaration().target_kind, &binding.node) {
@@ -213,10 +238,36 @@ impl Expanded {
         })
     }
 
-    fn provider_instance(&self, provider: &str, alias: &str, span: Span) -> Result<String, Vec<Diagnostic>> {
+    /// Returns the provider instance of a resource: the one that it names, or the default. The calls of its module can map both to others.
+    fn provider_instance(
+        &self,
+        module: usize,
+        provider: &str,
+        written: Option<&(String, Span)>,
+    ) -> Result<String, Vec<Diagnostic>> {
+        let default = provider.to_owned();
+        let (mut alias, mut span) = written.map_or((&default, None), |(alias, span)| (alias, Some(*span)));
+        let mut inside = module;
+        while let Some(call) = &self.modules[inside].call {
+            match call.block(self).and_then(|block| block.providers.get(alias)) {
+                Some((mapped, place)) => (alias, span) = (mapped, Some(*place)),
+                None if alias.contains('.') => {
+                    let path = &self.modules[inside].path;
+                    let message = format!("{path} has no provider instance `{alias}`");
+                    let help = format!(
+                        "name one of the caller in the call: providers = {{ \"{alias}\" = \"{provider}.ALIAS\" }}"
+                    );
+                    let error = Diagnostic::error(message).help(help);
+                    return Err(vec![Diagnostic { at: span.map(|span| (span, String::new())), ..error }]);
+                }
+                None => {}
+            }
+            inside = call.caller;
+        }
+        let Some(span) = span else { return Ok(alias.clone()) };
         let own = alias.split('.').next() == Some(provider);
-        if own && (alias == provider || self.manifest.providers.contains_key(alias)) {
-            return Ok(alias.to_owned());
+        if own && (*alias == provider || self.manifest.providers.contains_key(alias)) {
+            return Ok(alias.clone());
         }
         let message = format!("unknown provider instance `{alias}` for a resource of `{provider}`");
         Err(vec![Diagnostic::error(message).at(span, "").help(format!("declare it as [providers.{provider}.ALIAS]"))])
@@ -225,6 +276,7 @@ impl Expanded {
     /// Returns the nodes that `on` selects, and the binding of each instance.
     fn bindings(
         &self,
+        module: usize,
         on: Option<&Expr>,
         for_each: Option<&Expr>,
         warnings: &mut Vec<Diagnostic>,
@@ -235,21 +287,21 @@ impl Expanded {
             if let Some(reason) = self.inventory.open().next() {
                 return Ok(Expansion::Open(reason.clone()));
             }
-            let (names, found) = select_nodes(on, &self.unbound(), &self.inventory)?;
+            let (names, found) = select_nodes(on, &self.unbound(module), &self.inventory)?;
             warnings.extend(found);
             bound = names.iter().filter_map(|name| self.nodes.get(name).cloned()).map(Some).collect();
             nodes = Arc::from(names);
         }
         let mut bindings = Vec::new();
         for node in bound {
-            let binding = Binding { node, nodes: nodes.clone(), ..Binding::default() };
+            let binding = Binding { node, nodes: nodes.clone(), ..Binding::of_module(module) };
             let Some(for_each) = for_each else {
                 bindings.push(binding);
                 continue;
             };
             let scope = InstanceScope::new(self, Values::none(), binding.clone());
             let value = for_each.evaluate(&scope)?;
-            let is_static = || self.static_sources.determine(&self.manifest, for_each);
+            let is_static = || is_static(self, module, for_each);
             if has_unknown_keys(&value) && is_static() {
                 return Ok(Expansion::Open(unknown_for_each(for_each)));
             }
@@ -265,7 +317,9 @@ impl Expanded {
 /// Returns an error for each data source that must not use this machine: all of them if the manifest is not trusted, otherwise those that run commands if the
 /// user excluded them.
 fn refused_local_access(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnostic> {
-    let refused = manifest.resources.values().filter_map(|resource| {
+    let modules = manifest.modules();
+    let resources = modules.iter().flat_map(|(_, module)| module.resources.values());
+    let refused = resources.filter_map(|resource| {
         let access = catalog.find(&resource.address)?.resource_type.local_access()?;
         let (option, help) = match manifest.untrusted {
             Some(_) => ("plan --untrusted", "review the manifest first; then plan without --untrusted"),
@@ -283,11 +337,13 @@ fn refused_local_access(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnosti
 /// Returns the errors of resources and providers against their schemas.
 fn schema_errors(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
-    for resource in manifest.resources.values() {
-        if let Some(entry) = catalog.find(&resource.address) {
-            let schema = entry.resource_type.schema();
-            errors.extend(check_attributes(schema, &resource.address.to_string(), resource.span, &resource.attributes));
-            errors.extend(invalid_paths(resource, schema));
+    for (path, module) in manifest.modules() {
+        for resource in module.resources.values() {
+            if let Some(entry) = catalog.find(&resource.address) {
+                let (schema, name) = (entry.resource_type.schema(), resource.address.within(&path).to_string());
+                errors.extend(check_attributes(schema, &name, resource.span, &resource.attributes));
+                errors.extend(invalid_paths(resource, schema));
+            }
         }
     }
     for (alias, block) in &manifest.providers {
@@ -326,7 +382,7 @@ fn invalid_paths(resource: &Resource, schema: &Schema) -> Vec<Diagnostic> {
 
 fn check_instances(name: &str, check: &Check, bindings: Vec<Binding>) -> impl Iterator<Item = CheckInstance> {
     let check = Arc::new(check.clone());
-    let name = format!("check.{name}");
+    let name = name.to_owned();
     bindings.into_iter().map(move |binding| CheckInstance {
         name: match binding.key() {
             Some(key) => format!("{name}[{}]", serde_json::Value::String(key)),

@@ -4,6 +4,7 @@ pub(crate) mod evaluate;
 pub(crate) mod expand;
 pub(crate) mod graph;
 mod instances;
+mod modules;
 pub(crate) mod moves;
 pub(crate) mod owners;
 pub(crate) mod scope;

@@ -20,10 +20,19 @@ fn chain<T>(moved: &[Moved], start: &T, apply: fn(&T, &Pattern, &Pattern) -> Opt
 
 /// Returns the errors for `moved` blocks whose destination is not an instance of the manifest.
 pub(crate) fn without_destination(expanded: &Expanded) -> Vec<Diagnostic> {
-    let moved = &expanded.manifest.moved;
+    let moved = &expanded.moved;
     let moves_on = |to: &Pattern| moved.iter().any(|m| to.moved(&m.from, &m.to).is_some());
     let error = |m: &Moved| {
-        let Pattern::Resource(to) = &m.to else { return None };
+        let to = match &m.to {
+            Pattern::Resource(to) => to,
+            Pattern::Module(to)
+                if !moves_on(&m.to) && expanded.modules.iter().all(|module| !module.path.is_inside(to)) =>
+            {
+                let error = Diagnostic::error(format!("the manifest has no module `{to}`"));
+                return Some(error.at(m.span, "the destination does not exist"));
+            }
+            Pattern::Module(_) => return None,
+        };
         let is_one = m.from.key().is_some() || to.key.is_some();
         let exists = expanded.index.contains_key(to) || expanded.unexpanded.contains(&to.resource);
         if !is_one || exists || moves_on(&m.to) {
@@ -40,7 +49,7 @@ pub(crate) fn without_destination(expanded: &Expanded) -> Vec<Diagnostic> {
 
 /// Returns the errors for `moved` blocks whose origin is not in the state, unless the move was already made. An empty state has none.
 pub(crate) fn without_origin(expanded: &Expanded, state: &Decoded) -> Vec<Diagnostic> {
-    let moved = &expanded.manifest.moved;
+    let moved = &expanded.moved;
     if moved.is_empty() {
         return Vec::new();
     }

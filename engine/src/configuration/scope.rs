@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::configuration::expand::{Binding, Expanded};
+use crate::configuration::expand::{Binding, Expanded, Module};
 pub(crate) use crate::configuration::values::Values;
 use crate::expression::{Expr, Files, Reference, Scope, Unresolved};
 use crate::manifest::locals::path_value;
 use crate::manifest::node_value;
-use crate::model::{Address, ResourceAddress, Value};
+use crate::model::{Address, Diagnostic, ResourceAddress, Value};
 
 /// The scope of the expressions of one instance.
 pub(crate) struct InstanceScope<'a> {
@@ -28,20 +28,31 @@ impl<'a> InstanceScope<'a> {
         self
     }
 
+    /// Returns the module of the expression.
+    fn module(&self) -> &'a Module {
+        &self.expanded.modules[self.binding.module]
+    }
+
     fn resource(&self, resource: &ResourceAddress, key: Option<&str>, any: bool) -> Result<Value, Unresolved> {
-        let Some(instances) = self.expanded.by_resource.get(resource) else {
-            return match self.expanded.manifest.resources.contains_key(resource) {
-                true if !self.expanded.is_expanded(resource) => Ok(Value::Unknown),
+        let absolute = self.expanded.absolute(self.binding.module, resource);
+        let Some(instances) = self.expanded.by_resource.get(&*absolute) else {
+            return match self.module().manifest.resources.contains_key(resource) {
+                true if !self.expanded.is_expanded(&absolute) => Ok(Value::Unknown),
                 // `on` selects no node, or `for_each` is empty.
                 true => Ok(Value::Map(BTreeMap::new())),
                 false => Err(self.no_resource(resource)),
             };
         };
+        let resource = &*absolute;
         let address = |i: &usize| &self.expanded.instances[*i].address;
         if let Some(key) = key {
             return match instance_by_key(self.expanded, resource, key, &self.binding) {
                 Some(address) => Ok(self.value_of(&address)),
-                None => Err(missing_key(resource, key, instances.iter().filter_map(|i| address(i).key.as_ref()))),
+                None => Err(missing_key(
+                    &resource.to_string(),
+                    key,
+                    instances.iter().filter_map(|i| address(i).key.as_ref()),
+                )),
             };
         }
         if any {
@@ -81,7 +92,7 @@ impl<'a> InstanceScope<'a> {
     }
 
     fn no_resource(&self, resource: &ResourceAddress) -> Unresolved {
-        let known: Vec<_> = self.expanded.manifest.resources.keys().map(ToString::to_string).collect();
+        let known: Vec<_> = self.module().manifest.resources.keys().map(ToString::to_string).collect();
         Unresolved::unknown("resource", &resource.to_string(), known.iter().map(String::as_str))
     }
 
@@ -126,13 +137,63 @@ impl<'a> InstanceScope<'a> {
     }
 
     fn variable(&self, name: &str) -> Result<Value, Unresolved> {
-        match self.expanded.variables.get(name) {
-            Some(value) => Ok(value.clone()),
+        if let Some(value) = self.module().variables.get(name) {
+            return Ok(value.clone());
+        }
+        if self.module().call.is_none() || !self.module().manifest.variables.contains_key(name) {
+            let names = self.module().manifest.variables.keys().map(String::as_str);
+            return Err(Unresolved::unknown("variable", name, names));
+        }
+        input(self.expanded, self.values, &self.binding, name).map_err(|errors| within(&format!("var.{name}"), errors))
+    }
+
+    fn outputs_of(
+        &self,
+        name: &str,
+        key: Option<&String>,
+        any: bool,
+        output: Option<&str>,
+    ) -> Result<Value, Unresolved> {
+        let Some(instances) = self.module().called.get(name) else {
+            let calls = &self.module().manifest.modules;
+            return match calls.contains_key(name) {
+                // Its `for_each` is not evaluated yet.
+                true => Ok(Value::Unknown),
+                false => Err(Unresolved::unknown("module", name, calls.keys().map(String::as_str))),
+            };
+        };
+        let value = |module: &usize| match output {
+            Some(output) if !any => self.output(name, *module, output),
+            Some(output) => Ok(Value::Map([(output.to_owned(), self.output(name, *module, output)?)].into())),
             None => {
-                let names = self.expanded.manifest.variables.keys().map(String::as_str);
-                Err(Unresolved::unknown("variable", name, names))
+                let outputs = self.expanded.modules[*module].manifest.outputs.keys();
+                let values = outputs.map(|output| Ok((output.clone(), self.output(name, *module, output)?)));
+                Ok(Value::Map(values.collect::<Result<_, Unresolved>>()?))
+            }
+        };
+        if let Some(module) = instances.get(&key.cloned()).filter(|_| !any) {
+            return value(module);
+        }
+        match key {
+            Some(key) => Err(missing_key(&format!("module.{name}"), key, instances.keys().flatten())),
+            None => {
+                let by_key = |(key, module): (&Option<String>, &usize)| Some((key.clone()?, value(module)));
+                let values = instances.iter().filter_map(by_key).map(|(key, value)| Ok((key, value?)));
+                Ok(Value::Map(values.collect::<Result<_, Unresolved>>()?))
             }
         }
+    }
+
+    /// Returns the value of an output of the module instance `module`.
+    fn output(&self, name: &str, module: usize, output: &str) -> Result<Value, Unresolved> {
+        let outputs = &self.expanded.modules[module].manifest.outputs;
+        let block = outputs
+            .get(output)
+            .ok_or_else(|| Unresolved::unknown("output", output, outputs.keys().map(String::as_str)))?;
+        let scope = InstanceScope::new(self.expanded, self.values, self.binding.in_module(module));
+        let value = block.value.evaluate(&scope);
+        let value = value.map_err(|errors| within(&format!("module.{name}.{output}"), errors))?;
+        Ok(if block.sensitive { value.sensitive() } else { value })
     }
 }
 
@@ -140,7 +201,7 @@ impl Scope for InstanceScope<'_> {
     fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
         match reference {
             Reference::Variable(name) => self.variable(name),
-            Reference::Local(name) => self.expanded.manifest.local(name, self),
+            Reference::Local(name) => self.module().manifest.local(name, self),
             Reference::Node => self.node(),
             Reference::Nodes if !self.expanded.inventory.is_complete() => Ok(Value::Unknown),
             Reference::Nodes => {
@@ -154,15 +215,19 @@ impl Scope for InstanceScope<'_> {
             Reference::Plan => {
                 Err(Unresolved { summary: "`plan` is available only in a policy".to_owned(), help: None })
             }
-            Reference::Path => Ok(path_value(&self.expanded.manifest)),
+            Reference::Path => Ok(path_value(&self.expanded.manifest.root, &self.module().manifest.root)),
             Reference::Moorfast => {
                 Ok(Value::Map([("version".to_owned(), Value::from(env!("CARGO_PKG_VERSION")))].into()))
             }
             Reference::Resource { resource, key, any } => self.resource(resource, key.as_deref(), *any),
+            Reference::Module { name, key, any, output } => {
+                self.outputs_of(name, key.as_ref(), *any, output.as_deref())
+            }
         }
     }
 
     fn only_instance(&self, resource: &ResourceAddress, attribute: &str) -> Result<Option<Value>, Unresolved> {
+        let resource = &*self.expanded.absolute(self.binding.module, resource);
         match referenced(self.expanded, resource, &self.binding) {
             Referenced::One(_) => Ok(None),
             Referenced::Many([]) if !self.expanded.is_expanded(resource) => Ok(Some(Value::Unknown)),
@@ -184,7 +249,56 @@ impl Scope for InstanceScope<'_> {
     }
 
     fn files(&self) -> &Files {
-        &self.expanded.files
+        &self.module().files
+    }
+}
+
+/// Returns the value of the variable `name` of a module, which its call sets, for an instance with this binding.
+///
+/// # Errors
+/// Returns an error if the input cannot be evaluated, has a wrong type, or does not satisfy a validation.
+pub(crate) fn input(
+    expanded: &Expanded,
+    values: &Values,
+    binding: &Binding,
+    name: &str,
+) -> Result<Value, Vec<Diagnostic>> {
+    let module = &expanded.modules[binding.module];
+    let (Some(variable), Some(call)) = (module.manifest.variables.get(name), &module.call) else {
+        return Ok(Value::Unknown);
+    };
+    let written = call.block(expanded).and_then(|call| call.inputs.iter().find(|(input, ..)| input == name));
+    let (value, span) = match written {
+        Some((_, _, expr)) => {
+            let value = expr.evaluate(&InstanceScope::new(expanded, values, binding.in_call(call)))?;
+            let converted = variable.kind.convert(value).map_err(|message| {
+                // Even the keys inside a sensitive value may be secret.
+                let secret = || format!("must be of type {}", variable.kind);
+                let label = if variable.sensitive { secret() } else { message };
+                let error = Diagnostic::error(format!("the input `{name}` of {} has a wrong type", module.path));
+                vec![error.at(expr.span, label).related(variable.span, "the variable")]
+            })?;
+            (converted, Some(expr.span))
+        }
+        None => (variable.default.clone().unwrap_or_default(), None),
+    };
+    let value = if variable.sensitive { value.sensitive() } else { value };
+    let mut violations = variable.violations(name, &value, module.manifest.files());
+    if violations.is_empty() {
+        return Ok(value);
+    }
+    if let Some(span) = span {
+        violations = violations.into_iter().map(|error| error.related(span, "the value")).collect();
+    }
+    Err(violations)
+}
+
+/// Returns the first error in the definition of `name`, for the place where it is used.
+fn within(name: &str, errors: Vec<Diagnostic>) -> Unresolved {
+    let first = errors.into_iter().next();
+    Unresolved {
+        summary: format!("`{name}`: {}", first.as_ref().map_or("", |error| error.summary.as_str())),
+        help: first.and_then(|error| error.help),
     }
 }
 
@@ -241,10 +355,10 @@ fn on_same_node<'e>(expanded: &'e Expanded, resource: &ResourceAddress, binding:
     }
 }
 
-fn missing_key<'k>(resource: &ResourceAddress, key: &str, known: impl Iterator<Item = &'k String>) -> Unresolved {
+fn missing_key<'k>(block: &str, key: &str, known: impl Iterator<Item = &'k String>) -> Unresolved {
     let keys: Vec<_> = known.map(|k| format!("\"{k}\"")).collect();
     Unresolved {
-        summary: format!("`{resource}` has no instance \"{key}\""),
+        summary: format!("`{block}` has no instance \"{key}\""),
         help: Some(match keys.is_empty() {
             true => "its instance has no key: omit the brackets".to_owned(),
             false => format!("its instances are {}", keys.join(", ")),

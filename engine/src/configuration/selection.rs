@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, Selection};
+use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, Module, Selection};
 use crate::manifest::{GateName, Rollout};
-use crate::model::{Diagnostic, NodeName, Pattern, ResourceAddress, Span, suggest};
+use crate::model::{Diagnostic, ModulePath, NodeName, Pattern, ResourceAddress, Span, suggest};
 
 /// A health gate of one node.
 pub(crate) enum Gate<'e> {
@@ -32,13 +32,14 @@ impl Selection {
     pub fn all(expanded: &Expanded) -> Result<Vec<Self>, Vec<Diagnostic>> {
         let mut errors = Vec::new();
         let mut selections: Vec<Self> = Vec::new();
-        for (name, rollout) in &expanded.manifest.rollouts {
+        for (module, (name, rollout)) in all_rollouts(expanded) {
+            let (name, rollout) = (qualified(module, name), &within(module, rollout));
             errors.extend(unknown_roles(expanded, rollout));
             errors.extend(unknown_nodes(expanded, rollout));
             errors.extend(rollout.resources.iter().filter_map(|(pattern, span)| unbound(expanded, pattern, *span)));
             let nodes = nodes(expanded, rollout);
             let places = nodes.iter().cloned().enumerate().map(|(place, node)| (node, place)).collect();
-            let selection = Self { name: name.clone(), rollout: rollout.clone(), nodes, places };
+            let selection = Self { name, module: module.clone(), rollout: rollout.clone(), nodes, places };
             errors.extend(selection.gate_errors(expanded));
             errors.extend(selections.iter().filter_map(|other| selection.shared(other, expanded)));
             selections.push(selection);
@@ -58,7 +59,10 @@ impl Selection {
 
     fn includes(&self, resource: &ResourceAddress) -> bool {
         let named = &self.rollout.resources;
-        named.is_empty() || named.iter().any(|(pattern, _)| pattern.selects(resource))
+        match named.is_empty() {
+            true => resource.module.is_inside(&self.module),
+            false => named.iter().any(|(pattern, _)| pattern.selects(resource)),
+        }
     }
 
     fn gate_errors(&self, expanded: &Expanded) -> Vec<Diagnostic> {
@@ -100,10 +104,11 @@ fn instances_of<'e>(expanded: &'e Expanded, gate: &GateName, node: &NodeName) ->
     let fits = |binding: &Binding| binding.node.as_ref().is_none_or(|bound| bound.name == *node);
     match gate {
         GateName::Resource(address) => {
-            let instances = expanded.instances_of_resource(&address.resource);
+            let resources = expanded.resources_of(&Pattern::Resource(address.clone()));
+            let instances = resources.into_iter().flat_map(|resource| expanded.instances_of_resource(resource));
             instances.filter(|instance| fits(&instance.binding)).map(Gate::Resource).collect()
         }
-        GateName::Check(_) => {
+        GateName::Check(..) => {
             let name = gate.to_string();
             let has_name = |check: &CheckInstance| {
                 check.name.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
@@ -137,6 +142,32 @@ fn nodes(expanded: &Expanded, rollout: &Rollout) -> Vec<NodeName> {
     names
 }
 
+/// Returns the rollouts of all modules.
+fn all_rollouts(expanded: &Expanded) -> impl Iterator<Item = (&ModulePath, (&String, &Rollout))> {
+    fn of_module(module: &Module) -> impl Iterator<Item = (&ModulePath, (&String, &Rollout))> {
+        module.manifest.rollouts.iter().map(|rollout| (&module.path, rollout))
+    }
+    expanded.modules.iter().flat_map(of_module)
+}
+
+/// Returns the name of a rollout of a module.
+fn qualified(module: &ModulePath, name: &str) -> String {
+    if module.is_root() { name.to_owned() } else { format!("{module}.{name}") }
+}
+
+/// Returns a rollout of a module with addresses from the root.
+fn within(module: &ModulePath, rollout: &Rollout) -> Rollout {
+    let gate = |gate: &GateName| match gate {
+        GateName::Resource(address) => GateName::Resource(address.within(module)),
+        GateName::Check(inner, name) => GateName::Check(module.join(inner), name.clone()),
+    };
+    Rollout {
+        resources: rollout.resources.iter().map(|(pattern, span)| (pattern.within(module), *span)).collect(),
+        gates: rollout.gates.iter().map(|(name, span)| (gate(name), *span)).collect(),
+        ..rollout.clone()
+    }
+}
+
 fn unknown_roles(expanded: &Expanded, rollout: &Rollout) -> Vec<Diagnostic> {
     let known: BTreeSet<&str> = expanded.inventory.iter().flat_map(|n| &n.roles).map(String::as_str).collect();
     let unknown = rollout.roles.iter().filter(|(role, _)| !known.contains(role.as_str()));
@@ -156,7 +187,7 @@ fn unknown_nodes(expanded: &Expanded, rollout: &Rollout) -> Vec<Diagnostic> {
 /// Returns the error if a resource has no `on`.
 fn unbound(expanded: &Expanded, pattern: &Pattern, span: Span) -> Option<Diagnostic> {
     let Pattern::Resource(address) = pattern else { return None };
-    let resource = expanded.manifest.resources.get(&address.resource)?;
+    let resource = expanded.manifest.resource(&address.resource)?;
     let message = format!("`{address}` has no instance for each node, so a rollout cannot change it node by node");
     let error = || Diagnostic::error(message).at(span, "").related(resource.span, "no `on` here");
     resource.on.is_none().then(error)
@@ -170,7 +201,9 @@ fn without_health(expanded: &Expanded, gate: &GateName, span: Span) -> Option<Di
     if has_health(kind) {
         return None;
     }
-    let known: BTreeSet<&str> = expanded.manifest.resources.keys().map(|r| r.resource_type.as_str()).collect();
+    let modules = expanded.manifest.modules();
+    let known = modules.iter().flat_map(|(_, module)| module.resources.keys());
+    let known: BTreeSet<&str> = known.map(|r| r.resource_type.as_str()).collect();
     let healthy: Vec<&str> = known.into_iter().filter(|kind| has_health(kind)).collect();
     let help = match healthy.as_slice() {
         [] => "a check can be a health gate too".to_owned(),

@@ -2,7 +2,7 @@
 //!
 //! They are read before the inventory is evaluated, so `for_each` of nodes and resources can depend on them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::configuration::values::Values;
 use crate::expression::{Expr, Reference};
@@ -64,23 +64,6 @@ impl StaticSources {
         self.0.iter().for_each(|(address, level)| waves[*level].push(address.clone()));
         waves
     }
-
-    /// Whether `expr` is known as soon as the variables, the inventory and the static data are known.
-    pub fn determine(&self, manifest: &Manifest, expr: &Expr) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut open = vec![expr];
-        while let Some(expr) = open.pop() {
-            for (reference, _) in expr.references() {
-                match reference {
-                    Reference::Local(name) if seen.insert(name.clone()) => open.extend(manifest.locals.get(&name)),
-                    Reference::Resource { resource, .. } if !self.contains(&resource) => return false,
-                    Reference::This | Reference::Plan => return false,
-                    _ => {}
-                }
-            }
-        }
-        true
-    }
 }
 
 /// Finds the level of data sources and locals. `None` is the level of what is not static.
@@ -125,7 +108,9 @@ impl Finder<'_> {
                 Reference::Variable(_) | Reference::Path | Reference::Moorfast | Reference::Each => 0,
                 Reference::Local(name) => self.local(&name)?,
                 Reference::Resource { resource, .. } => self.source(&resource)? + 1,
-                Reference::Node | Reference::Nodes | Reference::This | Reference::Plan => return None,
+                Reference::Module { .. } | Reference::Node | Reference::Nodes | Reference::This | Reference::Plan => {
+                    return None;
+                }
             };
             Some(level.max(needed))
         })

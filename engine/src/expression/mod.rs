@@ -95,6 +95,17 @@ pub enum Reference {
         /// Whether an index that is not a literal follows (`ssh_file.x[node.name]`). It can refer to any instance.
         any: bool,
     },
+    /// `module.web.address`, `module.web["a"].address`, `module.web`.
+    Module {
+        /// The name of the call.
+        name: String,
+        /// The key, if a literal string follows as an index.
+        key: Option<String>,
+        /// Whether an index that is not a literal follows. It can refer to any instance of the module.
+        any: bool,
+        /// The output. `None` for all outputs.
+        output: Option<String>,
+    },
 }
 
 /// The values of references during the evaluation of an expression.
@@ -103,6 +114,7 @@ pub trait Scope {
     ///
     /// For [`Reference::Resource`] with `key`: the attributes of that instance. With `any`: a map of all instances by key. Otherwise the attributes of the
     /// instance without a key or on the same node, or a map of the instances by key if there is none.
+    /// For [`Reference::Module`]: the output, or a map of all outputs. With `any`, or of a call with `for_each`: a map of them by key.
     ///
     /// # Errors
     /// Returns an error without a place if the reference does not exist. The evaluator adds the place.
@@ -143,6 +155,8 @@ pub struct Files {
     pub root: PathBuf,
     /// The data folder of moorfast if the manifest is not trusted. Then only files in `root` and outside that folder can be read.
     pub untrusted: Option<PathBuf>,
+    /// The folder to which an untrusted manifest is limited. Default: `root`.
+    pub boundary: Option<PathBuf>,
     /// The digest of each file that was read, by its path in the expression.
     pub read: Mutex<BTreeMap<PathBuf, Digest>>,
 }

@@ -17,7 +17,7 @@ pub(crate) struct ReferenceUse {
     pub reference: Reference,
     /// The place.
     pub span: Span,
-    /// The index of a [`Reference::Resource`] with `any`. Inside `for` it evaluates to the list of the keys of all iterations.
+    /// The index of a [`Reference::Resource`] or [`Reference::Module`] with `any`. Inside `for` it evaluates to the list of the keys of all iterations.
     pub index: Option<Expr>,
 }
 
@@ -133,7 +133,10 @@ impl<'a> Walk<'a> {
             Ok((reference, taken)) => {
                 let index = match operators.get(taken).map(Decorated::value) {
                     Some(TraversalOperator::Index(index))
-                        if matches!(reference, Reference::Resource { any: true, .. }) =>
+                        if matches!(
+                            reference,
+                            Reference::Resource { any: true, .. } | Reference::Module { any: true, .. }
+                        ) =>
                     {
                         Some(self.in_loops(index, span))
                     }

@@ -7,8 +7,8 @@ use super::{Reference, Unresolved};
 use crate::model::{ResourceAddress, nearest};
 
 /// The reserved names at the head of a traversal.
-pub(crate) const ROOTS: [&str; 10] =
-    ["var", "local", "node", "nodes", "each", "self", "plan", "path", "moorfast", "data"];
+pub(crate) const ROOTS: [&str; 11] =
+    ["var", "local", "node", "nodes", "each", "self", "plan", "path", "moorfast", "data", "module"];
 
 /// Returns the reference of `root` and the first `operators`, and the number of operators that it uses.
 pub(super) fn reference(
@@ -36,6 +36,7 @@ pub(super) fn reference(
             let resource = ResourceAddress::data(resource_type, name(1).ok_or_else(|| incomplete(example))?);
             instance(resource, operators, 2)
         }
+        "module" => module(name(0).ok_or_else(|| incomplete("module.web.address"))?, operators),
         resource_type => {
             let name = name(0).ok_or_else(|| unknown_root(resource_type))?;
             instance(ResourceAddress::managed(resource_type, name), operators, 1)
@@ -53,6 +54,21 @@ fn instance(resource: ResourceAddress, operators: &[Decorated<TraversalOperator>
         },
         _ => (reference(None, false), taken),
     }
+}
+
+/// Returns the reference to the module `name`, with the index and the output that may follow.
+fn module(name: String, operators: &[Decorated<TraversalOperator>]) -> (Reference, usize) {
+    let output = |at: usize| operators.get(at).and_then(|operator| attribute(operator));
+    let (key, any, start) = match operators.get(1).map(Decorated::value) {
+        Some(TraversalOperator::Index(index)) => match literal_key(index) {
+            Some(key) => (Some(key), false, 2),
+            None => return (Reference::Module { name, key: None, any: true, output: output(2) }, 1),
+        },
+        _ => (None, false, 1),
+    };
+    let output = output(start);
+    let taken = start + usize::from(output.is_some());
+    (Reference::Module { name, key, any, output }, taken)
 }
 
 fn literal_key(index: &Expression) -> Option<String> {

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use toml_edit::{Array, Decor, DocumentMut, InlineTable, Item, KeyMut, RawString, Table, Value};
 
-use super::load::explain;
+use super::syntax::explain;
 use crate::model::{Diagnostic, Span};
 
 /// The indentation of a level inside a multi-line array.

@@ -9,19 +9,22 @@ use crate::model::{Diagnostic, NodeName, Span, is_identifier};
 /// Fills a manifest, one file after the other.
 pub(super) struct Loader<'m> {
     pub(super) manifest: &'m mut Manifest,
+    /// Whether the manifest is a module.
+    pub(super) is_module: bool,
     /// The place of each definition, by its kind and name.
     places: BTreeMap<String, Span>,
 }
 
 impl<'m> Loader<'m> {
-    pub(super) fn new(manifest: &'m mut Manifest) -> Self {
-        Self { manifest, places: BTreeMap::new() }
+    pub(super) fn new(manifest: &'m mut Manifest, is_module: bool) -> Self {
+        Self { manifest, is_module, places: BTreeMap::new() }
     }
 
     /// Records that `name` is defined at `span`. Returns false, with an error, if the name is not valid or is already defined.
     pub(super) fn define(&mut self, reader: &mut Reader, kind: &str, name: &str, span: Span) -> bool {
         let is_name = match kind {
             "node" => NodeName::is_valid(name),
+            "module" => is_identifier(name),
             _ => name.split('.').all(is_identifier),
         };
         if !is_name {

@@ -1,11 +1,12 @@
 //! Locals, and the scope of expressions that do not depend on resources.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Mutex;
 
 use super::Manifest;
 use crate::expression::{Files, Reference, Scope as ReferenceScope, Unresolved};
-use crate::model::{Diagnostic, ResourceAddress, Value};
+use crate::model::{ResourceAddress, Value};
 
 impl Manifest {
     /// Evaluates `local.NAME`, whose references `scope` resolves. The locals of a loaded manifest have no cycles. The value is not cached.
@@ -24,60 +25,6 @@ impl Manifest {
             }
         })
     }
-
-    /// Returns an error for each cycle of locals.
-    pub(super) fn local_cycles(&self) -> Vec<Diagnostic> {
-        let refers = |name: &String| -> Vec<String> {
-            let references = self.locals.get(name).map(crate::expression::Expr::references).unwrap_or_default();
-            references
-                .into_iter()
-                .filter_map(|(reference, _)| match reference {
-                    Reference::Local(name) => Some(name),
-                    _ => None,
-                })
-                .collect()
-        };
-        let edges: BTreeMap<&String, Vec<String>> = self.locals.keys().map(|name| (name, refers(name))).collect();
-        let mut done: Vec<String> = Vec::new();
-        let mut cycles = Vec::new();
-        for start in self.locals.keys() {
-            let mut path = Vec::new();
-            if let Some(cycle) = find_cycle(start, &edges, &mut path, &mut done) {
-                cycles.push(self.cycle(&cycle));
-            }
-        }
-        cycles
-    }
-
-    fn cycle(&self, names: &[String]) -> Diagnostic {
-        let round = names.iter().chain(names.first()).map(|name| format!("local.{name}")).collect::<Vec<_>>();
-        let mut diagnostic = Diagnostic::error(format!("locals form a cycle: {}", round.join(" → ")));
-        let places = names.iter().filter_map(|name| self.locals.get(name));
-        for (i, expr) in places.enumerate() {
-            diagnostic = if i == 0 { diagnostic.at(expr.span, "") } else { diagnostic.related(expr.span, "") };
-        }
-        diagnostic.help("remove one of these references")
-    }
-}
-
-/// Returns the cycle that is reachable from `name`, unless it was already found.
-fn find_cycle(
-    name: &String,
-    edges: &BTreeMap<&String, Vec<String>>,
-    path: &mut Vec<String>,
-    done: &mut Vec<String>,
-) -> Option<Vec<String>> {
-    if let Some(at) = path.iter().position(|on_path| on_path == name) {
-        return Some(path[at..].to_vec());
-    }
-    if done.contains(name) {
-        return None;
-    }
-    path.push(name.clone());
-    let cycle = edges.get(name).into_iter().flatten().find_map(|next| find_cycle(next, edges, path, done));
-    path.pop();
-    done.push(name.clone());
-    cycle
 }
 
 /// The scope of expressions that do not depend on nodes or resources: variables, locals and files.
@@ -131,7 +78,7 @@ impl ReferenceScope for StaticScope<'_> {
                 }
                 Ok(value)
             }
-            Reference::Path => Ok(path_value(self.manifest)),
+            Reference::Path => Ok(path_value(&self.manifest.root, &self.manifest.root)),
             Reference::Node => Err(unavailable("`node`".to_owned())),
             Reference::Nodes => Err(unavailable("`nodes`".to_owned())),
             Reference::Each => Err(unavailable("`each`".to_owned())),
@@ -142,6 +89,7 @@ impl ReferenceScope for StaticScope<'_> {
                 Some(Data { scope, is_static }) if is_static(resource) => scope.resolve(reference),
                 _ => Err(unavailable(format!("`{resource}`"))),
             },
+            Reference::Module { name, .. } => Err(unavailable(format!("`module.{name}`"))),
         }
     }
 
@@ -154,12 +102,12 @@ impl ReferenceScope for StaticScope<'_> {
     }
 }
 
-/// Returns the value of `path`.
-pub(crate) fn path_value(manifest: &Manifest) -> Value {
-    let text = |path: &std::path::Path| Value::from(path.to_string_lossy().into_owned());
+/// Returns the value of `path` for expressions in the folder `module`.
+pub(crate) fn path_value(root: &Path, module: &Path) -> Value {
+    let text = |path: &Path| Value::from(path.to_string_lossy().into_owned());
     let cwd = std::env::current_dir().unwrap_or_default();
     // Absolute paths, because values may be used on nodes, where relative paths have another base.
-    let root = manifest.root.canonicalize().unwrap_or_else(|_| cwd.join(&manifest.root));
-    let members = [("root", text(&root)), ("module", text(&root)), ("cwd", text(&cwd))];
+    let [root, module] = [root, module].map(|path| path.canonicalize().unwrap_or_else(|_| cwd.join(path)));
+    let members = [("root", text(&root)), ("module", text(&module)), ("cwd", text(&cwd))];
     Value::Map(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }

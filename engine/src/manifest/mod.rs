@@ -1,12 +1,15 @@
 //! The manifest: the blocks of its TOML files as types, with unevaluated expressions.
 
 mod blocks;
+mod files;
 mod format;
 pub(crate) mod http_block;
 mod inventory;
-pub(crate) mod load;
+mod load;
 mod loader;
 pub(crate) mod locals;
+mod module;
+mod module_tree;
 mod node_attributes;
 mod policy;
 pub(crate) mod reader;
@@ -15,25 +18,29 @@ mod resource;
 mod rollout;
 pub(crate) mod schema_check;
 mod selectors;
+pub(crate) mod syntax;
+mod tables;
 mod terraform;
 #[cfg(test)]
 pub(crate) mod tests;
+mod value_cycles;
 mod variable;
 mod variables;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use moorfast_state::Digest;
 
 use crate::expression::Expr;
-use crate::model::{Pattern, ResourceAddress, Sources, Span, Value};
+use crate::model::{ModulePath, Pattern, ResourceAddress, Sources, Span, Value};
 
+pub use files::{is_manifest_file, is_rust_configuration};
 pub use format::format;
 pub use http_block::HTTP;
 pub use inventory::{Inventory, Origin, evaluate_inventory};
-pub use load::{is_manifest_file, is_rust_configuration};
 pub use locals::StaticScope;
 pub use node_attributes::node_value;
 pub use policy::{Policy, PolicySeverity};
@@ -54,8 +61,12 @@ pub struct Manifest {
     pub no_local_commands: bool,
     /// The source files.
     pub sources: Sources,
-    /// The digest of the source files, in the order of their names.
+    /// The digest of the source files, in the order of their names, and of those of the modules.
     pub digest: Option<Digest>,
+    /// The path of a module from the root, as its calls write it. Empty for the root.
+    pub label: String,
+    /// The folder to which the expressions of an untrusted manifest are limited. Default: `root`.
+    pub boundary: Option<PathBuf>,
     /// `[variables.NAME]`
     pub variables: BTreeMap<String, Variable>,
     /// `[locals]`
@@ -76,12 +87,54 @@ pub struct Manifest {
     pub rollouts: BTreeMap<String, Rollout>,
     /// `[outputs.NAME]`
     pub outputs: BTreeMap<String, Output>,
+    /// `[module.NAME]`
+    pub modules: BTreeMap<String, ModuleCall>,
     /// `[[moved]]`
     pub moved: Vec<Moved>,
     /// `[[import]]`
     pub imports: Vec<Import>,
     /// `[[removed]]`
     pub removed: Vec<Removed>,
+}
+
+impl Manifest {
+    /// Returns the module at `path`, without regard to keys.
+    pub fn module(&self, path: &ModulePath) -> Option<&Manifest> {
+        path.steps().iter().try_fold(self, |module, step| Some(&*module.modules.get(&step.name)?.manifest))
+    }
+
+    /// Whether the path leads through a module that could not be loaded.
+    pub(crate) fn is_unloaded(&self, path: &ModulePath) -> bool {
+        let mut module = self;
+        for step in path.steps() {
+            match module.modules.get(&step.name) {
+                Some(call) if call.is_loaded => module = &call.manifest,
+                call => return call.is_some(),
+            }
+        }
+        false
+    }
+
+    /// Returns the block of a resource of this manifest or of one of its modules.
+    pub fn resource(&self, address: &ResourceAddress) -> Option<&Resource> {
+        if address.module.is_root() {
+            return self.resources.get(address);
+        }
+        let own = ResourceAddress { module: ModulePath::root(), ..address.clone() };
+        self.module(&address.module)?.resources.get(&own)
+    }
+
+    /// Returns this manifest and all modules that it calls, directly or through other modules, with their paths.
+    pub fn modules(&self) -> Vec<(ModulePath, &Manifest)> {
+        let mut found = vec![(ModulePath::root(), self)];
+        let mut next = 0;
+        while let Some((path, module)) = found.get(next).cloned() {
+            let called = module.modules.iter();
+            found.extend(called.map(|(name, call)| (path.child(name, None), &*call.manifest)));
+            next += 1;
+        }
+        found
+    }
 }
 
 /// A block with attributes.
@@ -244,6 +297,27 @@ pub struct Output {
     pub description: Option<String>,
     /// Whether the value is never shown. An output with a sensitive value is always sensitive.
     pub sensitive: bool,
+}
+
+/// `[module.NAME]`: a call of a module.
+#[derive(Clone, Debug)]
+pub struct ModuleCall {
+    /// The place of the header.
+    pub span: Span,
+    /// The folder of the module, relative to the folder of the caller, with its place.
+    pub source: (String, Span),
+    /// The values of the module's variables: name, place of the name, expression.
+    pub inputs: Vec<(String, Span, Expr)>,
+    /// A list of strings or a map, with one instance of the module for each member.
+    pub for_each: Option<Expr>,
+    /// The resources on which all resources of the module depend.
+    pub depends_on: Vec<(Pattern, Span)>,
+    /// The provider instance of the caller for each provider or provider instance of the module.
+    pub providers: BTreeMap<String, (String, Span)>,
+    /// The module. Empty if it could not be loaded.
+    pub manifest: Arc<Manifest>,
+    /// Whether the module could be loaded. Otherwise its definitions are not known, and references to them are not checked.
+    pub is_loaded: bool,
 }
 
 /// `[[moved]]`: the record of `from` becomes the record of `to`.

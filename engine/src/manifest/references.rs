@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Condition, GateName, Manifest, Policy, Rollout};
+use super::{Condition, GateName, Manifest, ModuleCall, Policy, Rollout};
 use crate::expression::{Expr, ROOTS, Reference, Unresolved};
-use crate::model::{Diagnostic, Pattern, ResourceAddress, Span, nearest, suggest};
+use crate::model::{Diagnostic, ModulePath, Pattern, ResourceAddress, Span, nearest, suggest};
 
 /// The references that a block allows besides variables, locals, nodes and resources.
 #[derive(Clone, Copy, Default)]
@@ -14,9 +14,9 @@ struct Bound {
     this: bool,
 }
 
-/// Returns the errors for all references to missing blocks.
-pub(super) fn check(manifest: &Manifest) -> Vec<Diagnostic> {
-    let mut check = Check { manifest, problems: manifest.local_cycles() };
+/// Returns the errors for all references to missing blocks in a manifest whose modules are loaded.
+pub(super) fn check(manifest: &Manifest, is_module: bool) -> Vec<Diagnostic> {
+    let mut check = Check { manifest, is_module, problems: Vec::new() };
     for (name, variable) in &manifest.variables {
         variable.validations.iter().for_each(|validation| check.validation(name, validation));
     }
@@ -37,6 +37,7 @@ pub(super) fn check(manifest: &Manifest) -> Vec<Diagnostic> {
     }
     manifest.outputs.values().for_each(|output| check.expr(&output.value, free));
     manifest.resources.values().for_each(|resource| check.resource(resource));
+    manifest.modules.iter().for_each(|(name, call)| check.call(name, call));
     for probe in manifest.checks.values() {
         let bound = Bound { node: probe.on.is_some(), each: probe.for_each.is_some(), this: false };
         probe.on.iter().chain(&probe.for_each).for_each(|expr| check.expr(expr, free));
@@ -53,13 +54,15 @@ pub(super) fn check(manifest: &Manifest) -> Vec<Diagnostic> {
 
 /// Returns the errors for all references of a webhook to missing blocks.
 pub(crate) fn of_webhook<'e>(manifest: &Manifest, exprs: impl Iterator<Item = &'e Expr>) -> Vec<Diagnostic> {
-    let mut check = Check { manifest, problems: Vec::new() };
+    let mut check = Check { manifest, is_module: false, problems: Vec::new() };
     exprs.for_each(|expr| check.expr(expr, Bound { this: true, ..Bound::default() }));
     check.problems
 }
 
 struct Check<'m> {
     manifest: &'m Manifest,
+    /// Whether the manifest is a module. Its nodes and providers are those of its callers.
+    is_module: bool,
     problems: Vec<Diagnostic>,
 }
 
@@ -79,6 +82,69 @@ impl Check<'_> {
         self.addresses(&resource.lifecycle.replace_triggered_by);
     }
 
+    /// Checks a call of a module.
+    fn call(&mut self, name: &str, call: &ModuleCall) {
+        call.for_each.iter().for_each(|each| self.expr(each, Bound::default()));
+        let bound = Bound { each: call.for_each.is_some(), ..Bound::default() };
+        call.inputs.iter().for_each(|(_, _, expr)| self.expr(expr, bound));
+        self.addresses(&call.depends_on);
+        call.providers.values().for_each(|provider| self.provider(provider));
+        if call.is_loaded {
+            self.inputs(name, call);
+        }
+    }
+
+    /// Checks the inputs of a call against the variables of its module.
+    fn inputs(&mut self, name: &str, call: &ModuleCall) {
+        let variables = &call.manifest.variables;
+        for (input, span, expr) in &call.inputs {
+            let Some(variable) = variables.get(input) else {
+                let error = Diagnostic::error(format!("module.{name} has no variable `{input}`")).at(*span, "");
+                let help = suggest(input, variables.keys().map(String::as_str));
+                self.problems.push(Diagnostic { help, ..error });
+                continue;
+            };
+            if let Some(Err(message)) = expr.as_literal().map(|literal| variable.kind.convert(literal)) {
+                let error = Diagnostic::error(format!("the input `{input}` of module.{name} has a wrong type"));
+                self.problems.push(error.at(expr.span, message).related(variable.span, "the variable"));
+            }
+        }
+        let is_set = |variable: &str| call.inputs.iter().any(|(input, ..)| input == variable);
+        for (missing, variable) in variables.iter().filter(|(name, v)| v.default.is_none() && !is_set(name)) {
+            let error = Diagnostic::error(format!("module.{name}: missing required input `{missing}`"));
+            let help = format!("add it to the call: inputs = {{ {missing} = … }}");
+            self.problems.push(error.at(call.span, "").related(variable.span, "the variable").help(help));
+        }
+    }
+
+    /// Checks a reference to outputs of a module.
+    fn outputs(&self, name: &str, has_key: bool, output: Option<&str>) -> Result<(), Unresolved> {
+        let modules = &self.manifest.modules;
+        let call =
+            modules.get(name).ok_or_else(|| Unresolved::unknown("module", name, modules.keys().map(String::as_str)))?;
+        let error = |summary, help: String| Err(Unresolved { summary, help: Some(help) });
+        match (&call.for_each, output) {
+            (None, _) if has_key => {
+                error(format!("`module.{name}` has no `for_each`, so it has no keys"), "omit the brackets".to_owned())
+            }
+            (Some(_), Some(output)) if !has_key => {
+                let summary = format!("`module.{name}` has one instance for each member of its `for_each`");
+                let help = format!(
+                    "write `module.{name}[\"KEY\"].{output}` for one instance, or `values(module.{name})[*].{output}` for all"
+                );
+                error(summary, help)
+            }
+            (_, Some(output)) if call.is_loaded && !call.manifest.outputs.contains_key(output) => {
+                let help = match call.manifest.outputs.is_empty() {
+                    true => Some(format!("add [outputs.{output}] to the module")),
+                    false => suggest(output, call.manifest.outputs.keys().map(String::as_str)),
+                };
+                Err(Unresolved { summary: format!("`module.{name}` has no output `{output}`"), help })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A policy sees only the plan, because the attributes of resources are not known yet.
     fn policy(&mut self, policy: &Policy) {
         for expr in [&policy.condition, &policy.message] {
@@ -89,6 +155,7 @@ impl Check<'_> {
                         Err(not_in_policy(&format!("`local.{name}`, which depends on resources or on data,")))
                     }
                     Reference::Resource { resource, .. } => Err(not_in_policy(&format!("`{resource}`"))),
+                    Reference::Module { name, .. } => Err(not_in_policy(&format!("`module.{name}`"))),
                     _ => self.reference(&reference, Bound::default()),
                 };
                 self.unresolved(found, span);
@@ -102,7 +169,7 @@ impl Check<'_> {
             return false;
         };
         expr.references().into_iter().any(|(reference, _)| match reference {
-            Reference::Resource { .. } => true,
+            Reference::Resource { .. } | Reference::Module { .. } => true,
             Reference::Local(name) => self.depends_on_resources(&name, seen),
             _ => false,
         })
@@ -111,7 +178,7 @@ impl Check<'_> {
     /// Checks the nodes, resources and gates of a rollout. Its roles, and the names of nodes from data, are checked when the inventory is evaluated.
     fn rollout(&mut self, rollout: &Rollout) {
         let manifest = self.manifest;
-        let is_literal = manifest.nodes.values().all(|block| block.for_each.is_none());
+        let is_literal = !self.is_module && manifest.nodes.values().all(|block| block.for_each.is_none());
         for (name, span) in rollout.nodes.iter().filter(|(name, _)| is_literal && !manifest.nodes.contains_key(name)) {
             self.unresolved(Err(Unresolved::unknown("node", name, manifest.nodes.keys().map(String::as_str))), *span);
         }
@@ -119,10 +186,14 @@ impl Check<'_> {
         for (gate, span) in &rollout.gates {
             let found = match gate {
                 GateName::Resource(address) => self.known_resource(&address.resource),
-                GateName::Check(name) if manifest.checks.contains_key(name) => Ok(()),
-                GateName::Check(name) => {
-                    Err(Unresolved::unknown("check", name, manifest.checks.keys().map(String::as_str)))
-                }
+                GateName::Check(path, name) => match manifest.module(path) {
+                    Some(module) if module.checks.contains_key(name) => Ok(()),
+                    _ if manifest.is_unloaded(path) => Ok(()),
+                    module => {
+                        let known = module.into_iter().flat_map(|module| module.checks.keys());
+                        Err(Unresolved::unknown("check", name, known.map(String::as_str)))
+                    }
+                },
             };
             self.unresolved(found, *span);
         }
@@ -139,7 +210,7 @@ impl Check<'_> {
     fn provider(&mut self, provider: &(String, Span)) {
         let (name, span) = provider;
         let providers = &self.manifest.providers;
-        if name.contains('.') && !providers.contains_key(name) {
+        if !self.is_module && name.contains('.') && !providers.contains_key(name) {
             let diagnostic = Diagnostic::error(format!("unknown provider `{name}`")).at(*span, "");
             let help = suggest(name, providers.keys().map(String::as_str));
             self.problems.push(Diagnostic { help, ..diagnostic });
@@ -223,6 +294,9 @@ impl Check<'_> {
                 unbound("self", "a postcondition, and in `assert` of a check with `http`")
             }
             Reference::Resource { resource, .. } => self.known_resource(resource),
+            Reference::Module { name, key, any, output } => {
+                self.outputs(name, key.is_some() || *any, output.as_deref())
+            }
             _ => Ok(()),
         }
     }
@@ -236,17 +310,38 @@ impl Check<'_> {
     /// Checks whether the manifest has the blocks of this pattern.
     fn known(&self, pattern: &Pattern) -> Result<(), Unresolved> {
         match pattern {
-            Pattern::Module(path) => Err(Unresolved { summary: format!("the manifest has no `{path}`"), help: None }),
+            Pattern::Module(path) if self.manifest.module(path).is_some() => Ok(()),
+            Pattern::Module(path) if self.manifest.is_unloaded(path) => Ok(()),
+            Pattern::Module(path) => {
+                let known: Vec<_> = self.manifest.modules().iter().map(|(path, _)| path.to_string()).collect();
+                let known = known.iter().map(String::as_str).filter(|path| !path.is_empty());
+                let help = suggest(&path.without_keys().to_string(), known);
+                Err(Unresolved { summary: format!("the manifest has no `{path}`"), help })
+            }
             Pattern::Resource(address) => self.known_resource(&address.resource),
         }
     }
 
+    /// Returns the error for a resource of a module that does not exist.
+    fn not_in_modules(&self, address: &ResourceAddress) -> Unresolved {
+        let of_module = |(path, module): (ModulePath, &Manifest)| {
+            module.resources.keys().map(move |known| known.within(&path).to_string()).collect::<Vec<_>>()
+        };
+        let known: Vec<String> = self.manifest.modules().into_iter().flat_map(of_module).collect();
+        let block = Pattern::Resource(address.instance(None)).block().to_string();
+        let help = suggest(&block, known.iter().map(String::as_str));
+        Unresolved { summary: format!("the manifest has no `{address}`"), help }
+    }
+
     /// Checks whether the manifest has this resource.
     fn known_resource(&self, address: &ResourceAddress) -> Result<(), Unresolved> {
-        let resources = &self.manifest.resources;
-        if resources.contains_key(address) {
+        if self.manifest.resource(address).is_some() || self.manifest.is_unloaded(&address.module) {
             return Ok(());
         }
+        if !address.module.is_root() {
+            return Err(self.not_in_modules(address));
+        }
+        let resources = &self.manifest.resources;
         let all: Vec<String> = resources.keys().map(ToString::to_string).collect();
         let text = address.to_string();
         let same_mode = || resources.keys().filter(|known| known.mode == address.mode);

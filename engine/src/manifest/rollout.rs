@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::loader::Loader;
 use super::reader::{Entry, Reader};
-use crate::model::{Address, Pattern, Span};
+use crate::model::{Address, ModulePath, Pattern, Span};
 
 /// The default of `timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -48,8 +48,8 @@ pub enum MaxUnavailable {
 pub enum GateName {
     /// The health of a node's instance of this resource.
     Resource(Address),
-    /// A node's instance of `check.NAME`.
-    Check(String),
+    /// A node's instance of `check.NAME` of this module.
+    Check(ModulePath, String),
 }
 
 impl MaxUnavailable {
@@ -72,7 +72,8 @@ impl fmt::Display for GateName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             GateName::Resource(address) => write!(f, "{address}"),
-            GateName::Check(name) => write!(f, "check.{name}"),
+            GateName::Check(module, name) if module.is_root() => write!(f, "check.{name}"),
+            GateName::Check(module, name) => write!(f, "{module}.check.{name}"),
         }
     }
 }
@@ -120,8 +121,12 @@ fn max_unavailable<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> Max
 fn gates<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> Vec<(GateName, Span)> {
     let texts = reader.texts(entry);
     let gate = |(text, span): (String, Span)| match text.strip_prefix("check.") {
-        Some(name) => Some((GateName::Check(name.to_owned()), span)),
+        Some(name) => Some((GateName::Check(ModulePath::root(), name.to_owned()), span)),
         None => match reader.parse_address(&text, span)? {
+            // `module.web.check.NAME`
+            Pattern::Resource(Address { resource, key: None }) if resource.resource_type == "check" => {
+                Some((GateName::Check(resource.module, resource.name), span))
+            }
             Pattern::Resource(address) => Some((GateName::Resource(address), span)),
             Pattern::Module(path) => {
                 reader.error(span, format!("`{path}` cannot be a health gate"), "a gate is a resource or a check");

@@ -13,7 +13,8 @@ use crate::model::{Diagnostic, Severity, SourceFile, Sources};
 /// Loads a manifest from these files.
 pub(crate) fn load(files: &[(&str, &str)]) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
     let file = |(path, text): &(&str, &str)| SourceFile { path: PathBuf::from(path), text: (*text).to_owned() };
-    Manifest::from_sources("src/manifest/tests".into(), Sources { files: files.iter().map(file).collect() }, Vec::new())
+    let sources = Sources { files: files.iter().map(file).collect(), ..Sources::default() };
+    Manifest::from_sources("src/manifest/tests".into(), sources, Vec::new())
 }
 
 /// Loads a manifest from these files and returns its errors as plain text.

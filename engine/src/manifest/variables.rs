@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::load::explain;
+use super::syntax::explain;
 use super::{Condition, Manifest, Variable, VariableType};
 use crate::expression::{Expr, Files, Reference, Scope as ReferenceScope, Unresolved, plain_toml};
 use crate::model::{Diagnostic, Span, Value, suggest};
@@ -91,10 +91,7 @@ impl Manifest {
         }
         for (name, variable) in &self.variables {
             if let Some(value) = values.get(name) {
-                let scope = ValidationScope { name, value, files: self.files() };
-                errors.extend(
-                    variable.validations.iter().filter_map(|validation| validate(&scope, variable.span, validation)),
-                );
+                errors.extend(variable.violations(name, value, self.files()));
             }
         }
         if errors.is_empty() { Ok(values) } else { Err(errors) }
@@ -152,6 +149,14 @@ impl Manifest {
                 Err(problem) => errors.push(Diagnostic::error(format!("{origin}: {problem}"))),
             }
         }
+    }
+}
+
+impl Variable {
+    /// Returns the errors of the validations that the value of the variable `name` does not satisfy.
+    pub(crate) fn violations(&self, name: &str, value: &Value, files: Files) -> Vec<Diagnostic> {
+        let scope = ValidationScope { name, value, files };
+        self.validations.iter().filter_map(|validation| validate(&scope, self.span, validation)).collect()
     }
 }
 

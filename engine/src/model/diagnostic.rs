@@ -1,6 +1,6 @@
 //! Errors and warnings about a manifest, with their places. The binary renders them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 /// A range of bytes in a source file.
@@ -19,6 +19,8 @@ pub struct Span {
 pub struct Sources {
     /// The files, in the order they were read.
     pub files: Vec<SourceFile>,
+    /// The first call of the module that a file belongs to, by the index of the file: `module.web`, and the place of the call.
+    pub calls: BTreeMap<usize, (String, Span)>,
 }
 
 /// A source file of a manifest.
@@ -31,6 +33,11 @@ pub struct SourceFile {
 }
 
 impl Sources {
+    /// Returns the calls that lead to the module of a file, the innermost first.
+    pub fn calls_of(&self, file: usize) -> impl Iterator<Item = &(String, Span)> {
+        std::iter::successors(self.calls.get(&file), |(_, span)| self.calls.get(&span.file))
+    }
+
     /// Returns the file, line and column where `span` starts. Lines and columns count from 1, columns in characters.
     pub fn locate(&self, span: Span) -> Option<(&SourceFile, usize, usize)> {
         let file = self.files.get(span.file)?;

@@ -44,7 +44,7 @@ impl<'a> Inputs<'a> {
 
     /// Whether an `[[import]]` block names the instance.
     pub(super) fn is_to_be_imported(&self, address: &Address) -> bool {
-        self.expanded.manifest.imports.iter().any(|import| address.matches(&import.to))
+        self.expanded.imports.iter().any(|import| address.matches(&import.to))
     }
 
     /// Returns the direct dependencies of an instance, sorted.

@@ -78,7 +78,7 @@ fn removal(
 ) -> Result<Removal, ProviderError> {
     let expanded = inputs.expanded;
     let everything = inputs.options.mode == PlanMode::Destroy;
-    let released = expanded.manifest.removed.iter().any(|r| !r.destroy && address.matches(&r.from));
+    let released = expanded.removed.iter().any(|r| !r.destroy && address.matches(&r.from));
     let reachable = inputs.target_of(address, record).is_some();
     let reading = readings.take(&ReadingKey::Former(address.clone()));
     let superseded = superseded(address, record, |_| false, readings);
@@ -138,7 +138,10 @@ fn removal(
 
 /// Returns the reason why the manifest does not have this instance any more.
 fn reason_of_removal(expanded: &Expanded, address: &Address, record: &Record) -> Reason {
-    let Some(resource) = expanded.manifest.resources.get(&address.resource) else { return Reason::Removed };
+    let Some(resource) = expanded.manifest.resource(&address.resource) else { return Reason::Removed };
+    if expanded.module(&address.resource.module).is_none() {
+        return Reason::Deselected { by: Selector::ForEach };
+    }
     let key = address.key.as_deref();
     let node = key.and_then(|key| key.split_once('/').map(|(node, _)| node).or(Some(key)));
     let node = node.filter(|node| resource.for_each.is_none() || *node == record.target);

@@ -36,7 +36,7 @@ impl Planner<'_> {
     /// Reads the objects and plans every selected instance.
     pub async fn run(&self, state: &Decoded<'_>) -> Result<Draft, Failure> {
         let inputs = &self.inputs;
-        let mut prior = Prior::of(state, &inputs.expanded.manifest.moved);
+        let mut prior = Prior::of(state, &inputs.expanded.moved);
         let selected = Selected::of(inputs, &prior);
         if inputs.options.mode != PlanMode::Destroy {
             prior.follow_renames(inputs);

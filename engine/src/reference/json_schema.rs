@@ -66,6 +66,7 @@ pub fn json_schema(schemas: &BlockSchemas) -> Value {
             "policy": map_of(policy()),
             "rollout": map_of(rollout()),
             "outputs": map_of(output()),
+            "module": map_of(module()),
             "moved": array(closed(json!({ "from": address(), "to": address() }), &["from", "to"])),
             "import": array(closed(json!({ "to": address() }), &["to"])),
             "removed": array(closed(json!({ "from": address(), "destroy": { "type": "boolean", "default": true } }), &["from"])),
@@ -287,6 +288,20 @@ fn check() -> Value {
             "assert": { "anyOf": [one, array(one.clone())] },
         }),
         &[],
+    )
+}
+
+fn module() -> Value {
+    let addresses = described("Resources on which all resources of the module depend.", array(address()));
+    closed(
+        json!({
+            "source": { "description": "Folder of the module, relative to the folder of this file.", "type": "string", "examples": ["./modules/web"] },
+            "inputs": { "description": "Values of the variables of the module.", "type": "object" },
+            "for_each": for_each(),
+            "depends_on": addresses,
+            "providers": { "description": "Provider instance of the caller for each provider of the module.", "type": "object", "additionalProperties": { "type": "string" } },
+        }),
+        &["source"],
     )
 }
 

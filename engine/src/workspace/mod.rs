@@ -119,13 +119,14 @@ impl Workspace {
             Ok(expanded) => expanded,
             Err(errors) => return errors,
         };
-        let outputs = self.manifest.outputs.values().map(|output| &output.value);
         let mut errors = self.evaluated().err().unwrap_or_default();
-        let unexpanded = expanded.unexpanded.iter().filter_map(|address| self.manifest.resources.get(address));
-        errors.extend(unexpanded.flat_map(|resource| check_unexpanded(&expanded, resource)));
-        let scope = InstanceScope::new(&expanded, Values::none(), Binding::default());
-        let free = outputs.chain(self.manifest.locals.values()).filter_map(|expr| expr.evaluate(&scope).err());
-        errors.extend(free.flatten());
+        errors.extend(expanded.unexpanded.iter().flat_map(|address| check_unexpanded(&expanded, address)));
+        for (i, module) in expanded.modules.iter().enumerate() {
+            let scope = InstanceScope::new(&expanded, Values::none(), Binding::of_module(i));
+            let outputs = module.manifest.outputs.values().map(|output| &output.value);
+            let free = outputs.chain(module.manifest.locals.values()).filter_map(|expr| expr.evaluate(&scope).err());
+            errors.extend(free.flatten());
+        }
         errors.extend(crate::policy::check(&expanded));
         errors.extend(crate::check::untrusted_requests(&self.manifest));
         errors.extend(crate::check::validate(&expanded));

@@ -1,6 +1,7 @@
 //! Plans of a workspace: new plans, and saved plans that are applied.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::Path;
 
 use jiff::Timestamp;
 use moorfast_state::{Digest, Lock, SealKey, Snapshot};
@@ -346,12 +347,14 @@ fn check_patterns(expanded: &Expanded, state: &Decoded, options: &PlanOptions) -
     }
     let known = || expanded.instances.iter().map(|i| &i.address).chain(state.addresses());
     let error = |pattern: &Pattern| {
-        let error = Diagnostic::error(format!("the resource `{pattern}` is neither in the manifest nor in the state"));
-        let names: Vec<_> = match pattern.key() {
-            Some(_) => known().map(ToString::to_string).collect(),
-            None => known().map(|address| address.resource.to_string()).collect(),
+        let kind = if matches!(pattern, Pattern::Module(_)) { "module" } else { "resource" };
+        let error = Diagnostic::error(format!("the {kind} `{pattern}` is neither in the manifest nor in the state"));
+        let names: Vec<_> = match pattern {
+            Pattern::Module(_) => expanded.modules.iter().map(|module| module.path.to_string()).collect(),
+            Pattern::Resource(Address { key: Some(_), .. }) => known().map(ToString::to_string).collect(),
+            Pattern::Resource(_) => known().map(|address| address.resource.to_string()).collect(),
         };
-        match suggest(&pattern.to_string(), names.iter().map(String::as_str)) {
+        match suggest(&pattern.to_string(), names.iter().map(String::as_str).filter(|name| !name.is_empty())) {
             Some(help) => error.help(help),
             None => error,
         }
@@ -376,11 +379,15 @@ fn check_nodes(expanded: &Expanded, options: &PlanOptions) -> Result<(), Failure
 
 /// Returns the digests of what the plan was made from: `read`, the static data and the files.
 fn inputs(expanded: &Expanded, read: BTreeMap<String, Digest>, key: &SealKey) -> BTreeMap<String, Digest> {
-    let files = expanded.files.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let files = files.iter().map(|(path, digest)| (path.display().to_string(), digest.clone()));
     let data = expanded.static_data.results();
     let data = data.map(|(address, result)| (address.to_string(), result_digest(key, result)));
-    read.into_iter().chain(data).chain(files).collect()
+    let mut inputs: BTreeMap<_, _> = read.into_iter().chain(data).collect();
+    for module in &expanded.modules {
+        let files = module.files.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let folder = Path::new(&module.manifest.label);
+        inputs.extend(files.iter().map(|(path, digest)| (folder.join(path).display().to_string(), digest.clone())));
+    }
+    inputs
 }
 
 fn sealed_variables(variables: &BTreeMap<String, Value>, key: &SealKey) -> Map<String, Json> {

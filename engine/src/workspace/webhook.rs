@@ -12,8 +12,8 @@ use crate::configuration::expand::Binding;
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::expression::{Expr, Reference};
 use crate::manifest::http_block::certificates;
-use crate::manifest::load::syntax_errors;
 use crate::manifest::reader::Reader;
+use crate::manifest::syntax::syntax_errors;
 
 use crate::manifest::{Manifest, check_attributes, references};
 use crate::model::{

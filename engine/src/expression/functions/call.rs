@@ -161,7 +161,8 @@ impl Evaluator<'_> {
 
     /// Returns an error inside a template as an error of the call. Its summary contains the place inside the template.
     fn in_template(&self, name: &str, text: &str, inner: Diagnostic, range: Option<Range<usize>>) -> Diagnostic {
-        let sources = Sources { files: vec![SourceFile { path: name.into(), text: text.to_owned() }] };
+        let sources =
+            Sources { files: vec![SourceFile { path: name.into(), text: text.to_owned() }], ..Sources::default() };
         let located = inner.at.as_ref().and_then(|(span, _)| sources.locate(*span));
         let place = located.map_or(name.to_owned(), |(_, line, column)| format!("{name}:{line}:{column}"));
         let label = inner.at.as_ref().map(|(_, label)| label.as_str()).filter(|label| !label.is_empty());

@@ -119,7 +119,7 @@ impl Files {
     /// Returns a message if it must not be read.
     pub fn check(&self, place: &Path) -> Result<(), String> {
         match &self.untrusted {
-            Some(own) if !is_inside(&self.root, own, place) => Err(format!(
+            Some(own) if !is_inside(self.boundary.as_ref().unwrap_or(&self.root), own, place) => Err(format!(
                 "`plan --untrusted` reads only files in the folder of the manifest, and {} is not one of them",
                 place.display()
             )),
