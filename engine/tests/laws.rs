@@ -15,19 +15,24 @@ use moorfast_engine::state::{Intent, LockRequest};
 use proptest::prelude::*;
 use support::Bench;
 
-/// Items with their values. Each item depends on some of the items before it.
+/// Items with their values. Each item depends on some of the items before it. The second list tells for each item whether it is in a module of its own.
 #[derive(Clone, Debug)]
-struct Shape(Vec<(String, BTreeSet<usize>)>);
+struct Shape(Vec<(String, BTreeSet<usize>)>, Vec<bool>);
 
 impl Shape {
     fn manifest(&self) -> String {
         let item = |(i, (value, dependencies)): (usize, &(String, BTreeSet<usize>))| {
             // Even dependencies are references, odd ones are in `depends_on`.
             let (references, written): (Vec<&usize>, Vec<&usize>) = dependencies.iter().partition(|d| *d % 2 == 0);
-            let ids: String = references.iter().map(|d| format!("${{mem_item.r{d}.id}}")).collect();
-            let names: Vec<_> = written.iter().map(|d| format!("\"mem_item.r{d}\"")).collect();
+            let name = |d: usize| if self.1[d] { format!("module.m{d}") } else { format!("mem_item.r{d}") };
+            let ids: String = references.iter().map(|d| format!("${{{}.id}}", name(**d))).collect();
+            let names: Vec<_> = written.iter().map(|d| format!("\"{}\"", name(**d))).collect();
+            let [header, inputs] = match self.1[i] {
+                true => [format!("[module.m{i}]\nsource = \"item\""), "inputs.".to_owned()],
+                false => [format!("[resource.mem_item.r{i}]"), String::new()],
+            };
             format!(
-                "[resource.mem_item.r{i}]\nkey = \"k{i}\"\nvalue = \"{value}{ids}\"\ndepends_on = [{}]\n\n",
+                "{header}\n{inputs}key = \"k{i}\"\n{inputs}value = \"{value}{ids}\"\ndepends_on = [{}]\n\n",
                 names.join(", ")
             )
         };
@@ -38,11 +43,11 @@ impl Shape {
 fn shapes() -> impl Strategy<Value = Shape> {
     let item = |i: usize| ("[a-c]", proptest::collection::btree_set(0..i.max(1), 0..3.min(i + 1)));
     let items = (1usize..12).prop_flat_map(move |n| (0..n).map(item).collect::<Vec<_>>());
-    items.prop_map(|items| {
+    (items, proptest::collection::vec(any::<bool>(), 12)).prop_map(|(items, in_modules)| {
         let earlier = |(i, (value, dependencies)): (usize, (String, BTreeSet<usize>))| {
             (value, dependencies.into_iter().filter(|d| *d < i).collect())
         };
-        Shape(items.into_iter().enumerate().map(earlier).collect())
+        Shape(items.into_iter().enumerate().map(earlier).collect(), in_modules)
     })
 }
 

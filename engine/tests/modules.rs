@@ -46,7 +46,9 @@ fn bench(root: &str, modules: &[(&str, &str)]) -> Bench {
 fn edges(root: &str, modules: &[(&str, &str)]) -> Vec<String> {
     let graph = bench(root, modules).workspace().graph().unwrap_or_else(|errors| panic!("{errors:#?}"));
     let short = |name: &str| name.replace(['"'], "").replace("mem_item.", "").replace("mem_file.", "");
-    graph.edges.iter().map(|(from, to)| format!("{} -> {}", short(from), short(to))).collect()
+    let mut edges: Vec<_> = graph.edges.iter().map(|(from, to)| format!("{} -> {}", short(from), short(to))).collect();
+    edges.sort();
+    edges
 }
 
 /// Returns the first error of the manifest: `main.toml:3: summary; help`, with the calls of the module.
@@ -89,7 +91,7 @@ for_each = [\"a\", \"b\"]
 inputs = { name = \"${each.key}\" }
 [resource.mem_item.user]
 key = \"user\"
-value = \"${module.shop.id} ${module.each[\"a\"].name} ${join(\",\", values(module.each)[*].id)}\"
+value = '${module.shop.id} ${module.each[\"a\"].name} ${join(\",\", values(module.each)[*].id)}'
 [outputs.shop]
 value = \"${module.shop.id}\"
 ";
@@ -186,7 +188,7 @@ for_each = [\"x\", \"y\"]
 inputs = { name = \"b-${each.key}\", value = \"${module.a[each.key].id}\" }
 [resource.mem_item.one]
 key = \"one\"
-value = \"${module.b[\"x\"].id}\"
+value = '${module.b[\"x\"].id}'
 [resource.mem_item.all]
 key = \"all\"
 value = '${join(\"\", [for m in module.b : m.id])}'
@@ -244,7 +246,7 @@ depends_on = [\"module.m\"]
 #[tokio::test]
 async fn modules_are_nested_and_read_files_of_their_own_folder() {
     let outer = "[module.inner]\nsource = \"../inner\"\nfor_each = [\"k\"]\ninputs = { key = \"${each.key}\" }\n\
-                 [outputs.text]\nvalue = \"${module.inner[\"k\"].text}\"\n";
+                 [outputs.text]\nvalue = '${module.inner[\"k\"].text}'\n";
     let inner = "[variables.key]\n[resource.mem_item.i]\nkey = \"${var.key}\"\nvalue = '${file(\"text\")}${basename(path.module)}'\n\
                  [outputs.text]\nvalue = \"${mem_item.i.value}\"\n";
     let root = "[module.outer]\nsource = \"outer\"\n[outputs.text]\nvalue = \"${module.outer.text}\"\n";
@@ -370,7 +372,7 @@ fn an_invalid_call_or_module_is_an_error_with_its_place() {
         ),
         (
             "[module.m]\nsource = \"m\"\nn = 1\n",
-            number,
+            "",
             "moorfast.toml:3: unknown attribute `n` in the module `m`; write a value for the module into `inputs`: inputs = { n = … }",
         ),
         (
@@ -397,7 +399,7 @@ fn an_invalid_call_or_module_is_an_error_with_its_place() {
         (
             &(call("n = 1") + "[outputs.o]\nvalue = \"${module.m.k}\"\n"),
             number,
-            "moorfast.toml:5: `module.m` has no output `k`; the only valid name is `n`",
+            "moorfast.toml:5: `module.m` has no output `k`; did you mean `n`?",
         ),
         (
             &(call("n = 1") + "[outputs.o]\nvalue = \"${module.q.n}\"\n"),
@@ -405,7 +407,7 @@ fn an_invalid_call_or_module_is_an_error_with_its_place() {
             "moorfast.toml:5: unknown module `q`; did you mean `m`?",
         ),
         (
-            &(call("n = 1") + "[outputs.o]\nvalue = \"${module.m[\"x\"].n}\"\n"),
+            &(call("n = 1") + "[outputs.o]\nvalue = '${module.m[\"x\"].n}'\n"),
             number,
             "moorfast.toml:5: `module.m` has no `for_each`, so it has no keys; omit the brackets",
         ),
@@ -442,7 +444,7 @@ fn an_invalid_call_or_module_is_an_error_with_its_place() {
         (
             &call("n = \"${module.m.n}\""),
             number,
-            "m/main.toml:6: values form a cycle: module.m.n → module.m.var.n → module.m.n; remove one of these references (in module.m, called at moorfast.toml:1)",
+            "moorfast.toml:3: values form a cycle: module.m.var.n → module.m.n → module.m.var.n; remove one of these references",
         ),
         (
             "[module.m]\nsource = \"m\"\nfor_each = \"${[mem_item.i.id]}\"\n[resource.mem_item.i]\nkey = \"i\"\n",
@@ -492,6 +494,7 @@ async fn a_provider_instance_of_the_caller_is_passed_to_a_module() {
     let root = "[providers.mem.a]\n[providers.mem.b]\n[module.m]\nsource = \"m\"\nproviders = { mem = \"mem.a\", \"mem.x\" = \"mem.b\" }\n";
     let bench = bench(root, &[("m", module)]);
     let plan = bench.plan(&PlanOptions::default()).await.unwrap();
-    let providers: Vec<_> = plan.changes.iter().map(|c| format!("{} {}", c.address, c.provider)).collect();
+    let mut providers: Vec<_> = plan.changes.iter().map(|c| format!("{} {}", c.address, c.provider)).collect();
+    providers.sort();
     assert_eq!(providers, ["module.m.mem_item.named mem.b", "module.m.mem_item.own mem.a"]);
 }

@@ -488,6 +488,11 @@ impl Connection for Memory {
     }
 }
 
+/// The module `item` beside each manifest: one item, and its id as an output.
+const ITEM: &str = "[variables.key]\n[variables.value]\n\
+                    [resource.mem_item.it]\nkey = \"${var.key}\"\nvalue = \"${var.value}\"\n\
+                    [outputs.id]\nvalue = \"${mem_item.it.id}\"\n";
+
 /// A manifest with its world and its state.
 pub struct Bench {
     /// The objects and the log.
@@ -499,6 +504,9 @@ impl Default for Bench {
     fn default() -> Self {
         let memory = Memory::default();
         let workbench = Workbench::new(&[Arc::new(memory.clone()) as Arc<dyn Provider>]).unwrap();
+        let module = workbench.path().join("item");
+        std::fs::create_dir(&module).unwrap();
+        std::fs::write(module.join("main.toml"), ITEM).unwrap();
         Self { memory, workbench }
     }
 }
