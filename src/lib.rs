@@ -20,6 +20,7 @@ pub mod fuzzing;
 mod hints;
 mod inputs;
 mod invocation;
+mod modules;
 mod plan_file;
 mod planning;
 mod render;

@@ -368,7 +368,7 @@ fn an_invalid_call_or_module_is_an_error_with_its_place() {
         (
             "[module.m]\nsource = \"/etc\"\n",
             "",
-            "moorfast.toml:2: module.m: the source is an absolute path; write the folder relative to the manifest, as in source = \"./modules/web\"",
+            "moorfast.toml:2: module.m: the source is an absolute path; write the folder relative to the manifest, as in source = \"./modules/web\", or git::URL//FOLDER?ref=TAG",
         ),
         (
             "[module.m]\nsource = \"m\"\nn = 1\n",

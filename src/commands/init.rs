@@ -4,22 +4,29 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
+use moorfast_engine::manifest::{GitSource, Manifest};
+
 mod migrate;
 
 use super::state::Waiting;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::invocation::Invocation;
-use crate::render::text::{Line, Style, styled};
+use crate::modules::{self, Fetched};
+use crate::render::text::{Line, Style, Text, styled};
 
 const STARTER: &str = include_str!("init/main.toml");
 const GITIGNORE: &str = "# The state, its key and the known hosts: they must not be committed.\n.moorfast/\n";
 
-/// Create a starter manifest, or move the state.
+/// Create a starter manifest, fetch modules, or move the state.
 ///
 /// Creates a starter manifest that can be applied on this machine without root, and adds the folder of the state to .gitignore. Never overwrites a file.
+/// If there is a manifest that calls modules, fetches those from git and pins them in moorfast.lock.toml.
 #[derive(Debug, clap::Args)]
 pub struct Init {
+    /// Fetch the modules from git again, and pin the commits that their branches and tags name now
+    #[arg(long, conflicts_with = "migrate_state")]
+    upgrade: bool,
     /// Move the state to the backend that the manifest configures in [backend.*], and create no manifest
     #[arg(long)]
     migrate_state: bool,
@@ -34,6 +41,10 @@ impl Init {
     pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         if self.migrate_state {
             return migrate::run(invocation, self.force, self.waiting.lock_timeout).await;
+        }
+        if let Some(lines) = fetch_modules(invocation, self.upgrade).await? {
+            invocation.ui.out(lines)?;
+            return Ok(Exit::Success);
         }
         let root = &invocation.globals.manifest;
         fs::create_dir_all(root).map_err(Error::file("create the folder", root))?;
@@ -54,6 +65,25 @@ impl Init {
         invocation.ui.out(Line::from("Created ") + styled(Style::Bold, path.display()) + ". " + next)?;
         Ok(Exit::Success)
     }
+}
+
+/// Fetches the modules of an existing manifest. Returns `None` if there is no manifest, or it needs no repository.
+async fn fetch_modules(invocation: &Invocation, upgrade: bool) -> Result<Option<Text>, Error> {
+    let path = &invocation.globals.manifest;
+    let is_needed = Manifest::repositories(path).is_ok_and(|repositories| !repositories.is_empty());
+    if !is_needed && !upgrade {
+        return Ok(None);
+    }
+    let fetched = modules::fetch(path, &invocation.root(), upgrade).await?;
+    let line = |(source, fetched): (&GitSource, &Fetched)| match fetched {
+        Fetched::Present => Line::from(format!("{source} is fetched already.")),
+        Fetched::New(commit) => Line::from(format!("Fetched {source} at commit {commit}.")),
+    };
+    let mut lines: Text = fetched.iter().map(line).collect();
+    if fetched.is_empty() {
+        lines = [Line::from("The manifest calls no module from git.")].into_iter().collect();
+    }
+    Ok(Some(lines))
 }
 
 /// Adds the folder of the state to a `.gitignore`, which is created if it does not exist.

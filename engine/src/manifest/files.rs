@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::module_lock::LOCK_FILE;
 use crate::model::Diagnostic;
 
 /// Returns the files of the manifest at `path`, a file or a folder, in the order of their names.
@@ -27,9 +28,10 @@ pub(super) fn manifest_files(path: &Path) -> Result<Vec<PathBuf>, Box<Diagnostic
     Ok(names.into_iter().map(|name| path.join(name)).collect())
 }
 
-/// Whether a file with this name is a part of the manifest of its folder: a visible `*.toml` that is neither a file of variables nor a file of Rust's tools.
+/// Whether a file with this name is a part of the manifest of its folder: a visible `*.toml` that is neither a file of variables, nor the lock file, nor a file of Rust's tools.
 pub fn is_manifest_file(name: &str) -> bool {
-    name.ends_with(".toml") && !name.ends_with(".vars.toml") && !name.starts_with('.') && !is_rust_configuration(name)
+    let is_other = name == LOCK_FILE || is_rust_configuration(name);
+    name.ends_with(".toml") && !name.ends_with(".vars.toml") && !name.starts_with('.') && !is_other
 }
 
 /// Whether a TOML file with this name belongs to Rust's tools.

@@ -1,11 +1,13 @@
 //! Loading a manifest from a file or a folder. All errors are reported at once.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use moorfast_state::bounded;
 
 use super::Manifest;
 use super::files::manifest_files;
+use super::module_source::GitSource;
 use super::module_tree::Tree;
 use crate::expression::Files;
 use crate::model::{Diagnostic, SourceFile, Sources};
@@ -33,12 +35,24 @@ impl Manifest {
         Files { root: root.clone(), untrusted: untrusted.clone(), boundary: boundary.clone(), ..Files::default() }
     }
 
+    /// Returns the git repositories that the manifest at `path` and its modules need, as far as they are fetched, and whether each is fetched as the lock
+    /// file says.
+    ///
+    /// # Errors
+    /// If there is no manifest.
+    pub fn repositories(path: &Path) -> Result<BTreeMap<GitSource, bool>, Box<Diagnostic>> {
+        let files = manifest_files(path)?.into_iter();
+        let read = |path: PathBuf| Some(SourceFile { text: bounded::read_text(&path, bounded::TEXT).ok()?, path });
+        let sources = Sources { files: files.filter_map(read).collect(), ..Sources::default() };
+        let root = folder(path);
+        Ok(Tree::new(sources, Vec::new()).repositories(Manifest { root, ..Manifest::default() }))
+    }
+
     fn load_from(path: &Path, untrusted: Option<PathBuf>) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
         let paths = manifest_files(path).map_err(|diagnostic| (Sources::default(), vec![*diagnostic]))?;
         let mut files = Vec::new();
         let mut unreadable = Vec::new();
-        let root = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
-        let root = if root.as_os_str().is_empty() { PathBuf::from(".") } else { root.to_owned() };
+        let root = folder(path);
         let allowed = Files { root: root.clone(), untrusted: untrusted.clone(), ..Files::default() };
         for path in paths {
             if let Err(message) = allowed.check(&path) {
@@ -65,4 +79,10 @@ impl Manifest {
     ) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
         Tree::new(sources, problems).load(Manifest { root, ..Manifest::default() })
     }
+}
+
+/// Returns the folder of the manifest at `path`.
+fn folder(path: &Path) -> PathBuf {
+    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+    if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
 }

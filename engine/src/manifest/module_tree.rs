@@ -10,6 +10,8 @@ use toml::de::DeTable;
 
 use super::files::manifest_files;
 use super::loader::Loader;
+use super::module_lock::LockFile;
+use super::module_source::{GIT, GitSource, Source};
 use super::reader::Reader;
 use super::syntax::syntax_errors;
 use super::{Manifest, ModuleCall, references, value_cycles};
@@ -25,7 +27,16 @@ pub(super) struct Tree {
     labels: Vec<String>,
     /// The modules by their folder, so that each is read once. `None` if a file of it is not valid TOML.
     loaded: BTreeMap<PathBuf, Option<Arc<Manifest>>>,
+    /// The folder of the root.
+    root: PathBuf,
+    /// The lock file, read when the first git source needs it.
+    lock: Option<Result<LockFile, String>>,
+    /// The folders of the repositories that are needed.
+    repositories: BTreeMap<GitSource, Result<PathBuf, Problem>>,
 }
+
+/// Why a module cannot be used, and what to do.
+type Problem = (String, Option<&'static str>);
 
 /// The manifest or module that calls a module, and its own callers.
 #[derive(Clone, Copy)]
@@ -41,7 +52,15 @@ impl Tree {
     pub fn new(sources: Sources, problems: Vec<Diagnostic>) -> Self {
         let name = |file: &SourceFile| file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let labels = sources.files.iter().map(name).collect();
-        Self { sources, problems, labels, loaded: BTreeMap::new() }
+        Self {
+            sources,
+            problems,
+            labels,
+            loaded: BTreeMap::new(),
+            root: PathBuf::new(),
+            lock: None,
+            repositories: BTreeMap::new(),
+        }
     }
 
     /// Parses the root and its modules.
@@ -49,6 +68,7 @@ impl Tree {
     /// # Errors
     /// Returns all errors, with the sources that they refer to.
     pub fn load(mut self, root: Manifest) -> Result<Manifest, (Sources, Vec<Diagnostic>)> {
+        self.root = root.root.clone();
         let all = 0..self.sources.files.len();
         let is_readable = self.problems.is_empty();
         let (mut manifest, _) = self.parse(root, all, is_readable, None);
@@ -108,19 +128,22 @@ impl Tree {
     ) -> Result<Arc<Manifest>, Option<Box<Diagnostic>>> {
         let (source, span) = &call.source;
         let problem = |summary: String| Diagnostic::error(format!("module.{name}: {summary}")).at(*span, "");
-        let source = relative(source).map_err(|reason| {
-            let help = "write the folder relative to the manifest, as in source = \"./modules/web\"";
-            reason.map(|reason| Box::new(problem(reason.to_owned()).help(help)))
-        })?;
-        let folder = normal(&caller.manifest.root.join(source));
-        let files = caller.manifest.files();
-        if files.check(&folder).is_err() {
-            let summary = format!(
-                "`plan --untrusted` uses only modules in the folder of the manifest, and {} is not one of them",
-                folder.display()
-            );
-            return Err(Some(Box::new(problem(summary))));
+        if source.is_empty() {
+            return Err(None);
         }
+        let source = Source::parse(source).map_err(|reason| {
+            let help = "write the folder relative to the manifest, as in source = \"./modules/web\", or git::URL//FOLDER?ref=TAG";
+            Some(Box::new(problem(reason.to_owned()).help(help)))
+        })?;
+        let module = match &source {
+            Source::Folder(path) => inside(caller.manifest, path),
+            Source::Git(source, path) => self.fetched(caller.manifest, source, path),
+        };
+        let module = module.map_err(|(message, help)| {
+            let error = problem(message);
+            Some(Box::new(Diagnostic { help: help.map(str::to_owned), ..error }))
+        })?;
+        let (folder, files) = (module.root.clone(), module.files());
         if !folder.is_dir() {
             let help = "`source` is a folder relative to the folder of the file that calls the module";
             let summary = format!("the folder {} does not exist", folder.display());
@@ -137,7 +160,6 @@ impl Tree {
         }
         let paths = manifest_files(&folder).map_err(|error| Some(Box::new(problem(error.summary.clone()))))?;
         let first = self.sources.files.len();
-        let label = normal(&Path::new(&caller.manifest.label).join(source)).to_string_lossy().into_owned();
         for path in paths {
             let read = files.check(&path).and_then(|()| {
                 bounded::read_text(&path, bounded::TEXT)
@@ -145,17 +167,40 @@ impl Tree {
             });
             let text = read.map_err(|message| Some(Box::new(problem(message))))?;
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            self.labels.push(format!("{label}/{file}"));
+            self.labels.push(format!("{}/{file}", module.label));
             self.sources.calls.insert(self.sources.files.len(), (format!("module.{name}"), call.span));
             self.sources.files.push(SourceFile { path, text });
         }
-        let Manifest { untrusted, boundary, root, .. } = caller.manifest;
-        let boundary = Some(boundary.clone().unwrap_or_else(|| root.clone()));
-        let module = Manifest { root: folder, label, untrusted: untrusted.clone(), boundary, ..Manifest::default() };
         let (module, is_complete) = self.parse(module, first..self.sources.files.len(), true, Some(caller));
         let module = is_complete.then(|| Arc::new(module));
         self.loaded.insert(place, module.clone());
         module.ok_or(None)
+    }
+
+    /// Returns the empty module of a repository, and records that the repository is needed.
+    fn fetched(&mut self, caller: &Manifest, source: &GitSource, path: &Path) -> Result<Manifest, Problem> {
+        let (root, lock) = (&self.root, &mut self.lock);
+        let find = || match lock.get_or_insert_with(|| LockFile::read(root)) {
+            Ok(lock) => lock.folder(root, source).map_err(|(message, help)| (message, Some(help))),
+            Err(message) => Err((message.clone(), None)),
+        };
+        let tree = self.repositories.entry(source.clone()).or_insert_with(find).clone()?;
+        Ok(Manifest {
+            root: normal(&tree.join(path)),
+            label: format!("{source}//{}", path.display()),
+            // Fetched files are in the data folder of moorfast, which an untrusted manifest cannot read otherwise.
+            untrusted: caller.untrusted.as_ref().map(|_| tree.join(".moorfast")),
+            boundary: Some(tree),
+            ..Manifest::default()
+        })
+    }
+
+    /// Returns the repositories that the root and its modules need, as far as they are fetched, and whether each is.
+    pub fn repositories(mut self, root: Manifest) -> BTreeMap<GitSource, bool> {
+        self.root = root.root.clone();
+        let all = 0..self.sources.files.len();
+        self.parse(root, all, true, None);
+        self.repositories.into_iter().map(|(source, folder)| (source, folder.is_ok())).collect()
     }
 
     /// Returns the digest of all sources with their names.
@@ -186,15 +231,23 @@ fn cycle(caller: &Caller, folder: &Path) -> Option<String> {
     None
 }
 
-/// Returns the source as a relative path, or why it is not one. The empty source of an invalid call has no reason.
-fn relative(source: &str) -> Result<&Path, Option<&'static str>> {
-    let path = Path::new(source);
-    match source {
-        "" => Err(None),
-        _ if path.is_absolute() => Err(Some("the source is an absolute path")),
-        _ if source.contains("://") || source.contains("::") => Err(Some("the source is not a folder")),
-        _ => Ok(path),
+/// Returns the empty module in a folder relative to that of its caller.
+fn inside(caller: &Manifest, path: &Path) -> Result<Manifest, Problem> {
+    let folder = normal(&caller.root.join(path));
+    if caller.files().check(&folder).is_err() {
+        let message = format!(
+            "`plan --untrusted` uses only modules in the folder of the manifest, and {} is not one of them",
+            folder.display()
+        );
+        return Err((message, None));
     }
+    let boundary = caller.boundary.clone().unwrap_or_else(|| caller.root.clone());
+    if caller.label.starts_with(GIT) && !real(&folder).starts_with(real(&boundary)) {
+        return Err((format!("{} leaves the repository of the module", path.display()), None));
+    }
+    let label = normal(&Path::new(&caller.label).join(path)).to_string_lossy().into_owned();
+    let untrusted = caller.untrusted.clone();
+    Ok(Manifest { root: folder, label, untrusted, boundary: Some(boundary), ..Manifest::default() })
 }
 
 /// Returns the path without `.`.

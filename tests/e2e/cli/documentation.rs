@@ -108,5 +108,12 @@ fn the_manifest_of_the_manifest_page_is_valid() {
     let folder = Folder::new(&blocks.collect::<Vec<_>>().join("\n"));
     folder.write("ca.pem", "a certificate");
     folder.write("workers.yaml", "gpu02: { ip: 10.0.0.12, rack: a1 }\n");
+    for (name, module) in [
+        ("web", "[variables.port]\n[variables.host]\n"),
+        ("site", "[variables.name]\n[outputs.url]\nvalue = \"https://${var.name}\"\n"),
+    ] {
+        fs::create_dir_all(folder.path(&format!("modules/{name}"))).unwrap();
+        folder.write(&format!("modules/{name}/main.toml"), module);
+    }
     folder.expect(0, &["validate"]);
 }

@@ -19,6 +19,7 @@ mod local_command;
 mod local_http;
 mod local_outputs;
 mod manifests;
+mod modules;
 mod pages;
 mod plan_files;
 mod policies;
