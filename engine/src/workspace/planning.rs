@@ -350,6 +350,9 @@ fn check_patterns(expanded: &Expanded, state: &Decoded, options: &PlanOptions) -
         let kind = if matches!(pattern, Pattern::Module(_)) { "module" } else { "resource" };
         let error = Diagnostic::error(format!("the {kind} `{pattern}` is neither in the manifest nor in the state"));
         let names: Vec<_> = match pattern {
+            Pattern::Module(_) if *pattern == pattern.block() => {
+                expanded.modules.iter().map(|module| module.path.without_keys().to_string()).collect()
+            }
             Pattern::Module(_) => expanded.modules.iter().map(|module| module.path.to_string()).collect(),
             Pattern::Resource(Address { key: Some(_), .. }) => known().map(ToString::to_string).collect(),
             Pattern::Resource(_) => known().map(|address| address.resource.to_string()).collect(),
