@@ -466,7 +466,9 @@ pub(crate) fn matching(expanded: &Expanded, pattern: &Pattern, binding: &Binding
             None => found.extend(addresses_of(expanded, resource, binding)),
         }
     }
-    (!resources.is_empty() || pattern.key().is_none() && expanded.has_block(pattern)).then_some(found)
+    // Without its static data, the manifest does not show which instances exist.
+    let can_be_empty = pattern.key().is_none() || !expanded.open.is_empty();
+    (!resources.is_empty() || can_be_empty && expanded.has_block(pattern)).then_some(found)
 }
 
 fn addresses_of(expanded: &Expanded, resource: &ResourceAddress, binding: &Binding) -> Vec<Address> {
