@@ -8,17 +8,18 @@ use toml::de::{DeTable, DeValue};
 
 use super::loader::Loader;
 use super::reader::{Entry, Reader};
-use super::{Manifest, blocks, policy, references, resource, rollout, variable};
+use super::{Manifest, blocks, environment, policy, references, resource, rollout, variable};
 use crate::expression::Files;
 use crate::manifest::terraform;
 use crate::model::{Diagnostic, SourceFile, Sources, Span, suggest};
 
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "variables",
     "locals",
     "nodes",
     "providers",
     "backend",
+    "environments",
     "resource",
     "data",
     "check",
@@ -167,6 +168,7 @@ impl Loader<'_> {
             "nodes" => self.each(reader, &entry, "node", blocks::node),
             "providers" => blocks::providers(self, reader, &entry),
             "backend" => blocks::backend(self, reader, &entry),
+            "environments" => self.each(reader, &entry, "environment", environment::read),
             "resource" | "data" => resource::read_all(self, reader, &entry),
             "check" => self.each(reader, &entry, "check", blocks::check),
             "policy" => self.each(reader, &entry, "policy", policy::read),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::Manifest;
+use super::environment::environment_value;
 use crate::expression::{Files, Reference, Scope as ReferenceScope, Unresolved};
 use crate::model::{Diagnostic, ResourceAddress, Value};
 
@@ -132,6 +133,7 @@ impl ReferenceScope for StaticScope<'_> {
                 Ok(value)
             }
             Reference::Path => Ok(path_value(self.manifest)),
+            Reference::Environment => Ok(environment_value(self.manifest)),
             Reference::Node => Err(unavailable("`node`".to_owned())),
             Reference::Nodes => Err(unavailable("`nodes`".to_owned())),
             Reference::Each => Err(unavailable("`each`".to_owned())),
