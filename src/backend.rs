@@ -6,9 +6,8 @@ use std::mem::discriminant;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use moorfast_engine::expression::ExprNode;
-use moorfast_engine::manifest::{Block, Manifest, check_attributes};
-use moorfast_engine::model::{Attribute, Diagnostic, Kind, Schema, Severity, is_inside, nearest};
+use moorfast_engine::manifest::{Block, Manifest, StaticScope, check_attributes};
+use moorfast_engine::model::{Attribute, Attributes, Diagnostic, Kind, Schema, Severity, Value, is_inside, nearest};
 use moorfast_engine::state::{Lineage, Location, Snapshot, Store, bounded};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -70,16 +69,41 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
     ]
 }
 
-/// Returns the location that the manifest configures for its state.
+/// Returns the location that the manifest configures for its state in the chosen environment.
 ///
 /// # Errors
 /// If the `[backend.TYPE]` block is invalid.
-pub fn configured(manifest: &Manifest) -> Result<Location, Error> {
-    let Some((name, block)) = &manifest.backend else { return Ok(Location::Sqlite {}) };
-    location(name, block).map_err(|diagnostics| Error::Manifest { sources: manifest.sources.clone(), diagnostics })
+pub fn configured(manifest: &Manifest, variables: &Attributes) -> Result<Location, Error> {
+    location(manifest, variables)
+        .map(|location| location.in_environment(manifest.environment.as_ref()))
+        .map_err(|diagnostics| Error::Manifest { sources: manifest.sources.clone(), diagnostics })
 }
 
-fn location(name: &str, block: &Block) -> Result<Location, Vec<Diagnostic>> {
+/// Returns the errors of the backend that do not depend on values that are unknown.
+pub fn check(manifest: &Manifest, variables: &Attributes) -> Vec<Diagnostic> {
+    settings(manifest, variables).err().unwrap_or_default()
+}
+
+/// The settings of a backend.
+struct Settings {
+    values: Map<String, Json>,
+    /// The errors of the settings that depend on a variable without a value.
+    unknown: Vec<Diagnostic>,
+}
+
+fn location(manifest: &Manifest, variables: &Attributes) -> Result<Location, Vec<Diagnostic>> {
+    let Some((name, Block { span, .. })) = manifest.backend_block() else { return Ok(Location::Sqlite {}) };
+    let Settings { values, unknown } = settings(manifest, variables)?;
+    if !unknown.is_empty() {
+        return Err(unknown);
+    }
+    serde_json::from_value(Json::Object(values))
+        .map_err(|error| vec![Diagnostic::error(format!("backend `{name}`: {error}")).at(span, "")])
+}
+
+fn settings(manifest: &Manifest, variables: &Attributes) -> Result<Settings, Vec<Diagnostic>> {
+    let mut settings = Settings { values: Map::new(), unknown: Vec::new() };
+    let Some((name, Block { span, attributes })) = manifest.backend_block() else { return Ok(settings) };
     let schemas = schemas();
     let Some((_, schema)) = schemas.iter().find(|(known, _)| *known == name) else {
         let names: Vec<&str> = schemas.iter().map(|(name, _)| *name).collect();
@@ -87,25 +111,31 @@ fn location(name: &str, block: &Block) -> Result<Location, Vec<Diagnostic>> {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("the backends are: {}", names.join(", ")),
         };
-        let error = Diagnostic::error(format!("unknown backend `{name}`")).at(block.span, "").help(help);
+        let error = Diagnostic::error(format!("unknown backend `{name}`")).at(span, "").help(help);
         return Err(vec![error]);
     };
-    let mut problems = check_attributes(schema, &format!("backend `{name}`"), block.span, &block.attributes);
-    let mut values = Map::from_iter([("type".to_owned(), Json::from(name))]);
-    for (name, _, expr) in &block.attributes {
-        match &expr.node {
-            ExprNode::Literal(value) => _ = values.insert(name.clone(), value.to_json().unwrap_or_default()),
-            _ => problems.push(
-                Diagnostic::error(format!("`{name}` of a backend must be a literal value"))
-                    .at(expr.span, "the state is opened before expressions are evaluated"),
-            ),
+    let mut problems = check_attributes(schema, &format!("backend `{name}`"), span, &attributes);
+    let files = manifest.files();
+    let scope = StaticScope::new(manifest, variables, &files);
+    settings.values.insert("type".to_owned(), Json::from(name));
+    for (attribute, _, expr) in &attributes {
+        let error =
+            |why, help| Diagnostic::error(format!("`{attribute}` of the backend {why}")).at(expr.span, "").help(help);
+        match expr.evaluate(&scope) {
+            Ok(Value::Null) => {}
+            Ok(value) if value.is_sensitive() => problems.push(error(
+                "is sensitive",
+                "the place of the state is recorded and shown; credentials come from the environment of the process",
+            )),
+            Ok(value) if value.is_unknown() => settings.unknown.push(error(
+                "depends on a variable that is not set",
+                "every command that opens the state needs the value: set it in [environments.NAME], a *.auto.vars.toml file or MOORFAST_VAR_NAME",
+            )),
+            Ok(value) => _ = settings.values.insert(attribute.clone(), value.to_json().unwrap_or_default()),
+            Err(found) => problems.extend(found),
         }
     }
-    if problems.iter().any(|problem| problem.severity == Severity::Error) {
-        return Err(problems);
-    }
-    serde_json::from_value(Json::Object(values))
-        .map_err(|error| vec![Diagnostic::error(format!("backend `{name}`: {error}")).at(block.span, "")])
+    if problems.iter().any(|problem| problem.severity == Severity::Error) { Err(problems) } else { Ok(settings) }
 }
 
 /// The location and the lineage of the state when it was last opened on this machine.
@@ -253,6 +283,39 @@ async fn is_same_state(recorded: &Record, configured: &Location, root: &Path, da
     })
 }
 
+/// Checks that no environment has yet to continue the state that the manifest had before it had environments. `store` is the state of the chosen one.
+///
+/// # Errors
+/// If that state still exists, and `store` is empty or a copy of it, after a move that was interrupted.
+pub async fn check_without_environment(store: &Store, root: &Path, data_dir: &Path) -> Result<(), Error> {
+    let location = recorded(data_dir)?.map_or(Location::Sqlite {}, |record| record.backend);
+    let Some(old) = snapshot_at(&location, root, data_dir).await?.filter(|old| !old.is_empty()) else { return Ok(()) };
+    if !is_continued_by(&old, &store.snapshot().await?) {
+        return Ok(());
+    }
+    Err(Error::usage(
+        format!("the manifest has a state without an environment, in {}", place(&location, data_dir)),
+        "run `moorfast init --migrate-state` with the environment that continues it; if none does, remove that state or use another folder (--state DIR)",
+    ))
+}
+
+/// Whether the state of an environment is the place for the state without an environment: it is empty or has its lineage.
+pub fn is_continued_by(without_environment: &Snapshot, of_environment: &Snapshot) -> bool {
+    of_environment.is_empty() || of_environment.lineage == without_environment.lineage
+}
+
+/// Removes the record of the place of a state that was moved to an environment.
+///
+/// # Errors
+/// If it cannot be removed.
+pub fn forget(data_dir: &Path) -> Result<(), Error> {
+    let path = data_dir.join(RECORD);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::file("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
 async fn snapshot_at(location: &Location, root: &Path, data_dir: &Path) -> Result<Option<Snapshot>, Error> {
     match Store::open_existing_at(&location.clone().in_folder(root), data_dir).await? {
         Some(store) => Ok(Some(store.snapshot().await?)),
@@ -273,6 +336,14 @@ pub fn name(location: &Location) -> String {
         }
     }
     if members.is_empty() { format!("[backend.{kind}]") } else { format!("[backend.{kind}] ({})", members.join(", ")) }
+}
+
+/// Returns the place of the state in messages: the folder of a SQLite state, or the name of its location.
+pub fn place(location: &Location, state_dir: &Path) -> String {
+    match location {
+        Location::Sqlite {} => state_dir.display().to_string(),
+        location => name(location),
+    }
 }
 
 /// Returns the path of a new backup in the data folder.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ColorChoice, Parser};
+use moorfast_engine::state::EnvironmentName;
 
 use crate::commands::Command;
 
@@ -48,9 +49,12 @@ pub struct Globals {
     /// The folder of the state and of moorfast's other files [default: .moorfast beside the manifest]
     #[arg(long, global = true, value_name = "DIR", env = "MOORFAST_STATE", hide_env_values = true)]
     pub state: Option<PathBuf>,
-    /// The name of the site and environment in plans, HTML pages and comments [default: the path of the manifest's folder in its repository]
+    /// The name of the site in plans, HTML pages and comments [default: the path of the manifest's folder in its repository]
     #[arg(long, global = true, value_name = "NAME", env = "MOORFAST_SITE", hide_env_values = true)]
     pub site: Option<String>,
+    /// The environment to use, one of [environments.NAME] in the manifest
+    #[arg(long, global = true, value_name = "NAME", env = "MOORFAST_ENV", hide_env_values = true)]
+    pub env: Option<EnvironmentName>,
     /// Refuse data sources that run commands on this machine, for a manifest that nobody reviewed
     #[arg(long, global = true, env = "MOORFAST_NO_LOCAL_COMMANDS", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub no_local_commands: bool,

@@ -169,7 +169,7 @@ fn matching(typed: &OsStr, names: impl Fn(&str) -> Vec<String>) -> Vec<Completio
 /// Returns the addresses of the resources. If the typed text has a bracket, returns the instances of its resource.
 fn addresses(typed: &str) -> Option<Vec<String>> {
     let invocation = COMPLETED.get()?;
-    let manifest = invocation.manifest().ok()?;
+    let manifest = invocation.any_manifest().ok()?;
     let Some((resource, _)) = typed.split_once('[') else {
         return Some(manifest.resources.keys().map(ToString::to_string).collect());
     };
@@ -185,11 +185,11 @@ fn nodes() -> Option<Vec<String>> {
     if let Some(inventory) = workspace.and_then(|workspace| workspace.inventory().ok()) {
         return Some(inventory.iter().map(|node| node.name.0.clone()).collect());
     }
-    let manifest = invocation.manifest().ok()?;
+    let manifest = invocation.any_manifest().ok()?;
     let single = manifest.nodes.iter().filter(|(_, block)| block.for_each.is_none() && block.name.is_none());
     Some(single.map(|(name, _)| name.clone()).collect())
 }
 
 fn outputs() -> Option<Vec<String>> {
-    Some(COMPLETED.get()?.manifest().ok()?.outputs.keys().cloned().collect())
+    Some(COMPLETED.get()?.any_manifest().ok()?.outputs.keys().cloned().collect())
 }

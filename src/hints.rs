@@ -3,12 +3,11 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands of Terraform and similar tools, with their counterpart in moorfast.
-const COMMANDS: [(&str, &str); 14] = [
+const COMMANDS: [(&str, &str); 13] = [
     ("taint", "`moorfast plan --replace ADDRESS` plans to replace an instance"),
     ("untaint", "moorfast replaces an instance only in a run with `--replace ADDRESS`, so there is nothing to undo"),
     ("refresh", "`moorfast drift` detects changes made outside moorfast; `moorfast apply --refresh-only` records them"),
-    ("workspace", "use a separate folder for each environment, or a separate `--state DIR` and `--var-file FILE`"),
-    ("env", "use a separate folder for each environment, or a separate `--state DIR` and `--var-file FILE`"),
+    ("workspace", "declare [environments.NAME] in the manifest and use `--env NAME`; `moorfast env list` lists them"),
     ("force-unlock", "`moorfast state unlock ID` removes the lock of a run that no longer exists"),
     ("unlock", "`moorfast state unlock ID` removes the lock of a run that no longer exists"),
     ("test", "each apply tests the `[check.NAME]` blocks of the manifest; `moorfast validate` checks the manifest"),

@@ -10,7 +10,7 @@ use moorfast_engine::plan::Plan;
 
 use crate::error::Error;
 
-/// The sources of variable values. Later sources take precedence: MOORFAST_VAR_NAME, *.auto.vars.toml, --var-file, --var.
+/// The sources of variable values. Later sources take precedence: MOORFAST_VAR_NAME, *.auto.vars.toml, the chosen environment, --var-file, --var.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Variables")]
 pub struct Inputs {
@@ -40,7 +40,20 @@ impl Inputs {
     /// # Errors
     /// If a value is missing, unknown or of the wrong type.
     pub fn values(&self, manifest: &Manifest) -> Result<BTreeMap<String, Value>, Error> {
+        self.assigned(manifest, false)
+    }
+
+    /// Returns the values of all variables of `manifest`. A required variable without a value is unknown.
+    ///
+    /// # Errors
+    /// If a value is of the wrong type, or its variable does not exist.
+    pub fn known_values(&self, manifest: &Manifest) -> Result<BTreeMap<String, Value>, Error> {
+        self.assigned(manifest, true)
+    }
+
+    fn assigned(&self, manifest: &Manifest, missing_is_unknown: bool) -> Result<BTreeMap<String, Value>, Error> {
         let assignments = Assignments {
+            missing_is_unknown,
             environment: std::env::vars_os()
                 .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
                 .collect(),

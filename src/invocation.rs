@@ -1,19 +1,21 @@
 //! The invocation of a command: the global options, the manifest and the state.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moorfast_engine::manifest::{Manifest, is_manifest_file};
-use moorfast_engine::model::{Diagnostic, Severity, Sources};
+use moorfast_engine::model::{Diagnostic, Severity, Sources, Value};
 use moorfast_engine::provider::Provider;
 use moorfast_engine::reference::BlockSchemas;
 use moorfast_engine::session::{Events, Interrupt};
-use moorfast_engine::state::{Location, Lock, LockRequest, Snapshot, Store};
+use moorfast_engine::state::{EnvironmentName, Location, Lock, LockRequest, Run, Snapshot, Store};
 use moorfast_engine::workspace::Workspace;
 
 use crate::backend;
 use crate::cli::Globals;
+use crate::environment;
 use crate::error::Error;
 use crate::inputs::Inputs;
 use crate::render::{DerivedAttributes, TextOptions};
@@ -37,13 +39,15 @@ pub struct Invocation {
     manifest: OnceLock<LoadedManifest>,
     /// The derived attributes, collected when they are first needed.
     derived: OnceLock<DerivedAttributes>,
+    /// The values of the variables, which the location of the state may depend on.
+    variables: OnceLock<BTreeMap<String, Value>>,
 }
 
 impl Invocation {
     /// Returns the invocation of a command whose manifest is trusted.
     pub fn new(globals: Globals, ui: Ui) -> Self {
-        let (providers, manifest, derived) = Default::default();
-        Self { globals, ui, untrusted: false, providers, manifest, derived }
+        let (providers, manifest, derived, variables) = Default::default();
+        Self { globals, ui, untrusted: false, providers, manifest, derived, variables }
     }
 
     /// Returns this invocation with the providers that these functions build.
@@ -72,9 +76,21 @@ impl Invocation {
         self.derived.get_or_init(|| DerivedAttributes::of(&self.providers))
     }
 
-    /// Returns the folder of moorfast's own files: state, key, known hosts.
+    /// Returns this invocation in another environment.
+    pub fn in_environment(&self, environment: Option<EnvironmentName>) -> Self {
+        let mut globals = self.globals.clone();
+        globals.env = environment;
+        Self { untrusted: self.untrusted, providers: self.providers.clone(), ..Self::new(globals, self.ui) }
+    }
+
+    /// Returns the folder of moorfast's own files, which all environments share.
     pub fn data_dir(&self) -> PathBuf {
         self.globals.state.clone().unwrap_or_else(|| self.root().join(".moorfast"))
+    }
+
+    /// Returns the folder of the state: of its key, the known hosts and everything else that belongs to one environment.
+    pub fn state_dir(&self) -> PathBuf {
+        EnvironmentName::folder(self.globals.env.as_ref(), &self.data_dir())
     }
 
     /// Returns the folder of the manifest.
@@ -86,7 +102,7 @@ impl Invocation {
         manifest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
     }
 
-    /// Returns the name of the site and environment: the option `--site`, or the path of the manifest in its repository.
+    /// Returns the name of the site: the option `--site`, or the path of the manifest in its repository.
     pub fn site(&self) -> String {
         if let Some(site) = &self.globals.site {
             return site.clone();
@@ -99,11 +115,21 @@ impl Invocation {
         name.unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Returns the manifest, which is loaded once.
+    /// Returns the manifest in the chosen environment.
+    ///
+    /// # Errors
+    /// If there is no manifest, all errors in it, or if none of its environments is chosen.
+    pub fn manifest(&self) -> Result<Arc<Manifest>, Error> {
+        let manifest = self.any_manifest()?;
+        environment::check(&manifest)?;
+        Ok(manifest)
+    }
+
+    /// Returns the manifest, whether or not one of its environments is chosen. It is loaded once.
     ///
     /// # Errors
     /// If there is no manifest, or all errors in it.
-    pub fn manifest(&self) -> Result<Arc<Manifest>, Error> {
+    pub fn any_manifest(&self) -> Result<Arc<Manifest>, Error> {
         let path = &self.globals.manifest;
         if is_empty_folder(path) {
             let place = path.canonicalize().unwrap_or_else(|_| path.clone());
@@ -117,8 +143,11 @@ impl Invocation {
             false => Manifest::load(path),
         };
         let no_local_commands = self.globals.no_local_commands;
-        let load = || load().map(|manifest| Arc::new(Manifest { no_local_commands, ..manifest }));
-        let manifest = self.manifest.get_or_init(load).clone();
+        let chosen = |manifest: Manifest| {
+            let manifest = manifest.in_environment(self.globals.env.clone());
+            Arc::new(Manifest { no_local_commands, ..manifest })
+        };
+        let manifest = self.manifest.get_or_init(|| load().map(chosen)).clone();
         manifest.map_err(|(sources, diagnostics)| Error::Manifest { sources, diagnostics })
     }
 
@@ -129,7 +158,13 @@ impl Invocation {
     pub fn workspace(&self, inputs: &Inputs) -> Result<Workspace, Error> {
         let manifest = self.manifest()?;
         let variables = inputs.values(&manifest)?;
-        Ok(Workspace::new(manifest, self.providers.clone(), variables, self.data_dir(), self.site()))
+        self.variables.get_or_init(|| variables.clone());
+        Ok(self.workspace_of(manifest, variables))
+    }
+
+    /// Returns the workspace of a manifest with these values of its variables.
+    pub fn workspace_of(&self, manifest: Arc<Manifest>, variables: BTreeMap<String, Value>) -> Workspace {
+        Workspace::new(manifest, self.providers.clone(), variables, self.data_dir(), self.site())
     }
 
     /// Reads the static data of a workspace, on which its nodes and instances can depend. A plan does this itself.
@@ -159,10 +194,14 @@ impl Invocation {
     /// # Errors
     /// If the state cannot be opened, or is in another backend than the manifest configures.
     pub async fn store(&self) -> Result<Store, Error> {
-        let location = self.location().await?;
-        let store = Store::open_at(&location.clone().in_folder(&self.root()), &self.data_dir()).await?;
-        backend::check_lineage(&self.data_dir(), &location, &store).await?;
-        backend::record(&self.data_dir(), &location, &store).await?;
+        let (location, folder) = (self.location().await?, self.state_dir());
+        let store = Store::open_at(&location.clone().in_folder(&self.root()), &folder).await?;
+        // An untrusted manifest could bring a record that names a server of its author.
+        if self.globals.env.is_some() && !self.untrusted {
+            backend::check_without_environment(&store, &self.root(), &self.data_dir()).await?;
+        }
+        backend::check_lineage(&folder, &location, &store).await?;
+        backend::record(&folder, &location, &store).await?;
         Ok(store)
     }
 
@@ -182,7 +221,7 @@ impl Invocation {
     pub async fn state(&self) -> Result<Store, Error> {
         self.existing_store().await?.ok_or_else(|| {
             Error::usage(
-                format!("cannot find the state in {}: it does not exist", self.data_dir().display()),
+                format!("cannot find the state in {}: it does not exist", self.state_dir().display()),
                 "run `moorfast apply` to create it, or use `--state DIR` for another folder",
             )
         })
@@ -196,7 +235,7 @@ impl Invocation {
         let snapshot = store.snapshot().await?;
         if snapshot.records.is_empty() && snapshot.outputs.is_empty() && snapshot.intents.is_empty() {
             return Err(Error::usage(
-                format!("the state in {} is empty: it has no objects and no outputs", self.data_dir().display()),
+                format!("the state in {} is empty: it has no objects and no outputs", self.state_dir().display()),
                 "run `moorfast apply` first, or use `--state DIR` for another folder",
             ));
         }
@@ -209,9 +248,9 @@ impl Invocation {
     /// If the state cannot be opened, or is in another backend than the manifest configures.
     pub async fn existing_store(&self) -> Result<Option<Store>, Error> {
         let location = self.location().await?;
-        let found = Store::open_existing_at(&location.clone().in_folder(&self.root()), &self.data_dir()).await?;
+        let found = Store::open_existing_at(&location.clone().in_folder(&self.root()), &self.state_dir()).await?;
         if let Some(store) = &found {
-            backend::check_lineage(&self.data_dir(), &location, store).await?;
+            backend::check_lineage(&self.state_dir(), &location, store).await?;
         }
         Ok(found)
     }
@@ -223,17 +262,42 @@ impl Invocation {
     pub async fn record_lineage(&self, store: &Store) -> Result<(), Error> {
         match self.location().await? {
             Location::Sqlite {} => Ok(()),
-            location => backend::write_record(&self.data_dir(), &location, store).await,
+            location => backend::write_record(&self.state_dir(), &location, store).await,
         }
     }
 
     /// Returns the location of the state. A missing or invalid manifest is ignored, so that the state can still be inspected.
     async fn location(&self) -> Result<Location, Error> {
-        let configured = self.manifest().ok().map(|manifest| backend::configured(&manifest)).transpose()?;
+        let configured = match self.any_manifest() {
+            Ok(_) => Some(self.configured_location()?),
+            Err(error) if self.globals.env.is_none() && EnvironmentName::folders(&self.data_dir()).exists() => {
+                // The manifest has environments, and which one is meant is unknown.
+                return Err(error);
+            }
+            Err(_) => None,
+        };
         if self.untrusted {
-            backend::check_untrusted(configured.as_ref(), &self.root(), &self.data_dir())?;
+            backend::check_untrusted(configured.as_ref(), &self.root(), &self.state_dir())?;
         }
-        backend::agreed(configured, &self.root(), &self.data_dir()).await
+        backend::agreed(configured, &self.root(), &self.state_dir()).await
+    }
+
+    /// Returns the location that the manifest configures for the state of the chosen environment.
+    ///
+    /// # Errors
+    /// If no environment is chosen, or `[backend.TYPE]` is invalid.
+    pub fn configured_location(&self) -> Result<Location, Error> {
+        let manifest = self.manifest()?;
+        match self.variables.get() {
+            Some(variables) => backend::configured(&manifest, variables),
+            // A command without options for variables needs only the values that the location depends on.
+            None => backend::configured(&manifest, &Inputs::default().known_values(&manifest)?),
+        }
+    }
+
+    /// Returns a run of `command` for the history of the state.
+    pub fn new_run(&self, command: impl Into<String>) -> Run {
+        Run::new(command).in_environment(self.globals.env.clone())
     }
 
     /// Locks the state.

@@ -13,6 +13,7 @@ mod cli;
 mod commands;
 mod completion;
 mod drift_history;
+mod environment;
 mod error;
 mod exit;
 #[cfg(fuzzing)]
@@ -61,7 +62,7 @@ pub type ProviderFactory = fn(&RunOptions) -> Arc<dyn Provider>;
 pub struct RunOptions {
     /// The folder of the manifest.
     pub root: PathBuf,
-    /// The folder where moorfast keeps its own files: `.moorfast` beside the manifest, unless `--state` names another.
+    /// The folder where moorfast keeps its own files, shared by all environments: `.moorfast` beside the manifest, unless `--state` names another.
     pub data_dir: PathBuf,
 }
 

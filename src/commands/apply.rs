@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use moorfast_engine::apply::{ApplyOptions, ChangeOutcome, ChangeResult, Report};
 use moorfast_engine::model::Diagnostic;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
-use moorfast_engine::state::{Lock, Run as RunRecord, RunEnd, RunResult};
+use moorfast_engine::state::{Lock, RunEnd, RunResult};
 use moorfast_engine::workspace::Planned;
 
 use crate::approval;
+use crate::environment;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
@@ -102,6 +103,10 @@ impl Apply {
             invocation.ui.note(format!("The plan is signed by {signer}.\n"));
         }
         let plan = saved.plan;
+        // The plan names its environment, so it need not be chosen again.
+        let chosen = invocation.globals.env.clone().or(plan.environment.clone());
+        environment::check_plan(&plan, chosen.as_ref())?;
+        let invocation = &invocation.in_environment(chosen);
         if let Some(policy) = plan.policies.iter().find(|policy| policy.denies()) {
             return Err(Error::usage(
                 format!("cannot apply this plan: the policy `{}` denied it when it was created", policy.name),
@@ -204,13 +209,17 @@ async fn approved(run: &Run<'_>, applying: &Applying, mode: PlanMode) -> Result<
             ("Do you want to perform these actions?", "moorfast will perform exactly the actions described above.")
         }
     };
-    approval::ask(&run.invocation.ui, question, detail, &run.interrupt).await
+    let question = match &run.invocation.globals.env {
+        Some(name) => format!("{} in the environment `{name}`?", question.trim_end_matches('?')),
+        None => question.to_owned(),
+    };
+    approval::ask(&run.invocation.ui, &question, detail, &run.interrupt).await
 }
 
 async fn apply(run: &Run<'_>, planned: Planned, lock: Lock, applying: &Applying, verify: bool) -> Result<Exit, Error> {
     let mode = planned.plan().options.mode;
     let started = Instant::now();
-    let record = RunRecord::new(match mode {
+    let record = run.invocation.new_run(match mode {
         PlanMode::Destroy => "destroy",
         PlanMode::RefreshOnly => "apply --refresh-only",
         PlanMode::Normal => "apply",

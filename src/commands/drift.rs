@@ -18,10 +18,11 @@ use crate::inputs::Inputs;
 use crate::invocation::Invocation;
 use crate::planning::{Run, Selection};
 use crate::render::drift::Omitted;
-use crate::render::metrics::Found;
+use crate::render::metrics::{Found, Labels};
 use crate::render::progress::ProgressFormat;
+use crate::render::text::Text;
 use crate::render::webhook::{self, DriftReport};
-use crate::render::{diagnostic, drift, drift_history, json, markdown, metrics};
+use crate::render::{diagnostic, drift, drift_history, json, markdown, metrics, plan};
 
 /// Detect changes made outside moorfast since the last apply.
 ///
@@ -92,7 +93,7 @@ impl Drift {
     async fn detect(&self, invocation: &Invocation) -> Result<Detection, Error> {
         let workspace = invocation.checked_workspace(&self.inputs)?;
         let webhook = self.webhook.as_ref().map(|path| read_webhook(path, &workspace)).transpose()?;
-        let (store, folder) = (invocation.writable_or_readable_store().await?, invocation.data_dir());
+        let (store, folder) = (invocation.writable_or_readable_store().await?, invocation.state_dir());
         let snapshot = invocation.filled(&store).await?;
         let stored = StoredHistory::read(&store, &folder).await;
         let run = Run::new(invocation, &workspace, ProgressFormat::Text);
@@ -159,10 +160,17 @@ impl Drift {
     }
 
     async fn show_history(&self, invocation: &Invocation) -> Result<Exit, Error> {
-        let history = StoredHistory::read(&invocation.state().await?, &invocation.data_dir()).await.history;
+        let history = StoredHistory::read(&invocation.state().await?, &invocation.state_dir()).await.history;
         match self.json {
-            true => invocation.ui.json(format!("{:#}\n", drift_history::json(&history))),
-            false => invocation.ui.out(drift_history::text(&history)),
+            true => {
+                let mut object = drift_history::json(&history);
+                object["environment"] = serde_json::json!(invocation.globals.env);
+                invocation.ui.json(format!("{object:#}\n"))
+            }
+            false => {
+                let environment = plan::environment(invocation.globals.env.as_ref());
+                invocation.ui.out(Text::separated([environment, drift_history::text(&history)]))
+            }
         }?;
         Ok(Exit::Success)
     }
@@ -213,7 +221,9 @@ fn manifest(invocation: &Invocation) -> String {
     root.canonicalize().unwrap_or(root).display().to_string()
 }
 
-/// Returns the metrics. They carry the folder of the manifest, because one machine may check several manifests.
+/// Returns the metrics. They carry the folder of the manifest and the environment, because one machine may check several.
 fn render(invocation: &Invocation, found: &Found, exit: Exit) -> String {
-    metrics::drift(&manifest(invocation), found, exit, Timestamp::now())
+    let manifest = manifest(invocation);
+    let labels = Labels { manifest: &manifest, environment: invocation.globals.env.as_ref() };
+    metrics::drift(labels, found, exit, Timestamp::now())
 }

@@ -30,7 +30,7 @@ impl Explain {
     pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         let name = self.name.trim().trim_end_matches("()");
         // A type is explained without a manifest, and with one that is not valid.
-        let manifest = invocation.manifest().ok();
+        let manifest = invocation.any_manifest().ok();
         let declared = manifest.as_ref().and_then(|manifest| {
             let address: Address = name.parse().ok()?;
             manifest.resources.contains_key(&address.resource).then_some(address)

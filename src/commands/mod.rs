@@ -6,6 +6,7 @@ mod console;
 mod destroy;
 mod docs;
 mod drift;
+mod env;
 mod explain;
 mod fmt;
 mod graph;
@@ -44,6 +45,7 @@ pub enum Command {
     Explain(explain::Explain),
     Console(console::Console),
     Node(node::Node),
+    Env(env::Env),
     Schema(schema::Schema),
     Completions(completions::Completions),
     Version(version::Version),
@@ -73,6 +75,7 @@ impl Command {
             Command::Explain(command) => command.run(&invocation),
             Command::Console(command) => command.run(&invocation).await,
             Command::Node(command) => command.run(&invocation).await,
+            Command::Env(command) => command.run(&invocation),
             Command::Schema(command) => command.run(&invocation),
             Command::Completions(command) => command.run(&invocation),
             Command::Version(command) => command.run(&invocation),

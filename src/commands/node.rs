@@ -85,7 +85,7 @@ impl Node {
             Command::Trust { names, .. } => {
                 let (provider, host_keys) = host_keys(invocation)?;
                 let config = workspace.provider_configuration(provider).map_err(wrong)?;
-                let (root, data_dir) = (&workspace.manifest.root, invocation.data_dir());
+                let (root, data_dir) = (&workspace.manifest.root, invocation.state_dir());
                 for node in named(&nodes, names)? {
                     let keys = host_keys.trust(&node, &config, root, &data_dir).await.map_err(Error::Provider)?;
                     invocation.ui.out(trusted_keys(&node, &keys))?;
@@ -127,7 +127,7 @@ fn listed(
 ) -> Result<Vec<ListedNode>, Error> {
     let (_, host_keys) = host_keys(invocation)?;
     let listed = |node: Arc<InventoryNode>| {
-        let known_keys = host_keys.known(&node, &invocation.data_dir()).map_err(Error::Provider)?;
+        let known_keys = host_keys.known(&node, &invocation.state_dir()).map_err(Error::Provider)?;
         let origin = inventory.origin(&node.name).cloned();
         let place = origin.as_ref().and_then(|origin| sources.locate(origin.span));
         let place = place.map(|(file, line, _)| (file.path.display().to_string(), line));
@@ -162,7 +162,7 @@ fn list(invocation: &Invocation, nodes: &[ListedNode]) -> Result<(), Error> {
 }
 
 async fn show(invocation: &Invocation, node: &InventoryNode) -> Result<(), Error> {
-    let keys = host_keys(invocation)?.1.known(node, &invocation.data_dir()).map_err(Error::Provider)?;
+    let keys = host_keys(invocation)?.1.known(node, &invocation.state_dir()).map_err(Error::Provider)?;
     let mut rows =
         vec![("address", destination(node)), ("roles", node.roles.join(", ")), ("trusted keys", keys.join(" "))];
     if let Some(store) = invocation.existing_store().await? {
@@ -211,7 +211,7 @@ fn forget(invocation: &Invocation, nodes: Vec<Arc<InventoryNode>>) -> Result<(),
     let (_, host_keys) = host_keys(invocation)?;
     for node in nodes {
         let name = styled(Style::Bold, &node.name);
-        let forgotten = host_keys.forget(&node, &invocation.data_dir()).map_err(Error::Provider)?;
+        let forgotten = host_keys.forget(&node, &invocation.state_dir()).map_err(Error::Provider)?;
         invocation.ui.out(match forgotten {
             true => Line::from("Removed the host keys of ") + name + ".",
             false => name + " had no trusted host key.",

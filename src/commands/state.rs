@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use moorfast_engine::model::{Address, Decoded, Pattern, Recorded, nearest};
-use moorfast_engine::state::{Record, Run, RunEnd, RunResult, Snapshot, StateError, Store};
+use moorfast_engine::state::{Record, RunEnd, RunResult, Snapshot, StateError, Store};
 
 use crate::completion;
 use crate::error::Error;
@@ -187,7 +187,7 @@ async fn remove(invocation: &Invocation, patterns: &[Pattern], timeout: Duration
     }
     let store = invocation.store().await?;
     let lock = invocation.lock(&store, "state rm", timeout).await?;
-    let run = Run::new(format!("state rm {}", texts(patterns)));
+    let run = invocation.new_run(format!("state rm {}", texts(patterns)));
     lock.start_run(run.clone()).await?;
     for address in &addresses {
         lock.remove(address).await?;
@@ -203,7 +203,7 @@ async fn rename(invocation: &Invocation, from: &Pattern, to: &Pattern, timeout: 
     let store = invocation.store().await?;
     let lock = invocation.lock(&store, "state mv", timeout).await?;
     let moves = moves(&store.snapshot().await?, from, to)?;
-    let run = Run::new(format!("state mv {from} {to}"));
+    let run = invocation.new_run(format!("state mv {from} {to}"));
     lock.start_run(run.clone()).await?;
     for (from, to) in &moves {
         lock.rename(from, to).await?;

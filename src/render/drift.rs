@@ -8,7 +8,7 @@ use super::derived_attributes::DerivedAttributes;
 use super::fold::Difference;
 use super::instance_name::{OnNode, on_every_node, on_node};
 use super::machines;
-use super::plan::checks;
+use super::plan::{checks, environment};
 use super::row::{Row, TextOptions, rows_between, table};
 use super::section::Section;
 use super::text::{Line, Style, Text, styled};
@@ -33,6 +33,7 @@ pub struct Omitted {
 pub fn drift(plan: &Plan, omitted: Omitted, options: TextOptions) -> Text {
     let all: Vec<_> = plan.drift.iter().collect();
     Text::separated([
+        environment(plan.environment.as_ref()),
         machines::section(plan, true),
         section(CHANGED, &all, options).text(),
         checks(&plan.checks).text(),

@@ -34,6 +34,8 @@ pub fn plan(plan: &Plan, derived: &DerivedAttributes) -> String {
     let options = TextOptions { width: 130, full: true, derived };
     let groups = groups(plan, true);
     let headline = closing(plan).to_string();
+    let environment = plan.environment.as_ref().map(|name| format!(" · {name}")).unwrap_or_default();
+    let title = format!("{}{environment} · {headline}", plan.site);
     let page = html! {
         (PreEscaped("<!doctype html>\n"))
         html lang="en" {
@@ -41,7 +43,7 @@ pub fn plan(plan: &Plan, derived: &DerivedAttributes) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta http-equiv="Content-Security-Policy" content=(CONTENT_SECURITY_POLICY);
-                title { (Escaped(&plan.site)) " · " (Escaped(&headline)) }
+                title { (Escaped(&title)) }
                 style { (PreEscaped(include_str!("html/page.css"))) }
             }
             body {
@@ -68,7 +70,13 @@ pub fn plan(plan: &Plan, derived: &DerivedAttributes) -> String {
 fn meta(plan: &Plan) -> Markup {
     let made = format!(", created at {:.0} by moorfast {}", plan.created_at, plan.moorfast_version);
     let state = format!(", for serial {} of the state {}", plan.serial, super::state_name(plan));
-    html! { p class="meta" { "site " b { (Escaped(&plan.site)) } (Escaped(&made)) (Escaped(&state)) } }
+    html! {
+        p class="meta" {
+            "site " b { (Escaped(&plan.site)) }
+            @if let Some(name) = &plan.environment { ", environment " b { (Escaped(name.as_str())) } }
+            (Escaped(&made)) (Escaped(&state))
+        }
+    }
 }
 
 fn notices(plan: &Plan) -> Markup {
@@ -311,6 +319,10 @@ mod tests {
             samples::moved_fleet(),
             samples::objects(),
             samples::destroy(),
+            samples::creates(),
+            samples::rolled(),
+            samples::refresh(),
+            samples::nothing(),
         ] {
             let page = plan(&sample, &DERIVED);
             let count = |name: &str| {
@@ -324,11 +336,15 @@ mod tests {
                 ["add", "change", "destroy", "adopt", "forget", "moved"].map(count),
                 [summary.add, summary.change, summary.destroy, summary.adopt, summary.forget, moved]
             );
-            assert!(
-                page.contains("<title>sites/berlin · Plan:") && page.contains("site <b>sites/berlin</b>"),
-                "{page}"
-            );
+            assert!(page.contains("<title>sites/berlin · ") && page.contains("site <b>sites/berlin</b>"), "{page}");
         }
+    }
+
+    #[test]
+    fn the_title_and_the_header_name_the_environment() {
+        let page = plan(&Plan { environment: "prod".parse().ok(), ..samples::updates() }, &DERIVED);
+        assert!(page.contains("<title>sites/berlin · prod · Plan:"), "{page}");
+        assert!(page.contains("site <b>sites/berlin</b>, environment <b>prod</b>, created at"), "{page}");
     }
 
     #[test]

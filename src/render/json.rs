@@ -36,6 +36,7 @@ pub fn plan(plan: &Plan) -> Json {
         "moorfast_version": plan.moorfast_version,
         "timestamp": plan.created_at,
         "site": plan.site,
+        "environment": plan.environment,
         "mode": plan.options.mode,
         "lineage": plan.lineage,
         "serial": plan.serial,

@@ -77,9 +77,10 @@ pub fn plan(plan: &Plan, limit: usize, derived: &DerivedAttributes) -> String {
     page.end("`moorfast show FILE`", &footer)
 }
 
-/// Returns the marker line for scripts that update an existing comment. Each site and each state has its own comment.
+/// Returns the marker line for scripts that update an existing comment. Each site, each environment and each state has its own comment.
 fn marker(kind: &str, plan: &Plan) -> String {
-    format!("<!-- moorfast:{kind} site={} state={} -->\n", site_word(&plan.site), super::state_name(plan))
+    let environment = plan.environment.as_ref().map(|name| format!(" environment={name}")).unwrap_or_default();
+    format!("<!-- moorfast:{kind} site={}{environment} state={} -->\n", site_word(&plan.site), super::state_name(plan))
 }
 
 /// Returns a name as one word that cannot end an HTML comment.
@@ -90,9 +91,10 @@ fn site_word(site: &str) -> String {
     parts.join("-")
 }
 
-/// Returns the line with the site and its state.
+/// Returns the line with the site, the environment and the state.
 fn place(plan: &Plan) -> String {
-    format!("<sub>Site <b>{}</b>, state {}</sub>\n\n", text(&plan.site), super::state_name(plan))
+    let environment = plan.environment.as_ref().map(|name| format!(", environment <b>{name}</b>")).unwrap_or_default();
+    format!("<sub>Site <b>{}</b>{environment}, state {}</sub>\n\n", text(&plan.site), super::state_name(plan))
 }
 
 /// Renders drift in at most `limit` characters.
@@ -240,6 +242,11 @@ mod tests {
         assert_eq!(of("sites/berlin", "6f1e8c6e-0000"), "<!-- moorfast:plan site=sites/berlin state=6f1e8c6e -->");
         let all = [of("a", "11111111"), of("b", "11111111"), of("a", "22222222")];
         assert!(all[0] != all[1] && all[0] != all[2]);
+        let prod = Plan { environment: "prod".parse().ok(), ..samples::nothing() };
+        assert_eq!(
+            plan(&prod, GITHUB, &DERIVED).lines().next().unwrap(),
+            "<!-- moorfast:plan site=sites/berlin environment=prod state=6f1e8c6e -->"
+        );
         assert_eq!(of("x --> <b>", "1"), "<!-- moorfast:plan site=x-b state=1 -->");
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use moorfast_engine::model::CheckStatus;
 use moorfast_engine::plan::{Drift, Plan};
+use moorfast_engine::state::EnvironmentName;
 
 use super::drift::changed_attributes;
 use crate::exit::Exit;
@@ -22,9 +23,20 @@ pub struct Found<'a> {
     pub webhook_failed: Option<bool>,
 }
 
-/// Returns the metrics of a run with the manifest in the folder `manifest`.
-pub fn drift(manifest: &str, found: &Found, exit: Exit, at: Timestamp) -> String {
-    let mut page = Metrics { own: label("manifest", manifest), text: String::new() };
+/// The labels of all metrics of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a> {
+    /// The folder of the manifest.
+    pub manifest: &'a str,
+    /// The environment. Without one, its label is omitted.
+    pub environment: Option<&'a EnvironmentName>,
+}
+
+/// Returns the metrics of a run.
+pub fn drift(labels: Labels, found: &Found, exit: Exit, at: Timestamp) -> String {
+    let environment = labels.environment.map(|name| format!(",{}", label("environment", name.as_str())));
+    let own = label("manifest", labels.manifest) + &environment.unwrap_or_default();
+    let mut page = Metrics { own, text: String::new() };
     page.gauge("run_timestamp_seconds", "Time of the run.", [("", at.as_second() as usize)]);
     page.gauge(
         "exit_code",
@@ -97,9 +109,13 @@ mod tests {
     use super::super::samples;
     use super::*;
 
+    fn of(manifest: &str) -> Labels<'_> {
+        Labels { manifest, environment: None }
+    }
+
     #[test]
     fn label_values_are_escaped() {
-        let text = drift("/srv/a\\b\"} 1\nforged{x=\"", &Found::default(), Exit::Success, Timestamp::UNIX_EPOCH);
+        let text = drift(of("/srv/a\\b\"} 1\nforged{x=\""), &Found::default(), Exit::Success, Timestamp::UNIX_EPOCH);
         assert!(text.contains(r#"moorfast_drift_exit_code{manifest="/srv/a\\b\"} 1\nforged{x=\""} 0"#), "{text}");
         assert!(text.lines().all(|line| line.starts_with('#') || line.starts_with("moorfast_drift_")), "{text}");
     }
@@ -109,8 +125,11 @@ mod tests {
         let plan = Plan { nodes: samples::dangers().nodes, checks: samples::dangers().checks, ..samples::refresh() };
         let at = plan.created_at;
         let found = Found { plan: Some(&plan), unread: 2, new: Some(1), webhook_failed: Some(false) };
-        insta::assert_snapshot!("metrics", drift("/etc/moor\"fast", &found, Exit::Changes, at));
+        insta::assert_snapshot!("metrics", drift(of("/etc/moor\"fast"), &found, Exit::Changes, at));
         let failed = Found { plan: None, unread: 0, new: None, webhook_failed: None };
-        insta::assert_snapshot!("metrics_failed", drift("/etc/moorfast", &failed, Exit::Error, at));
+        insta::assert_snapshot!("metrics_failed", drift(of("/etc/moorfast"), &failed, Exit::Error, at));
+        let labels = Labels { environment: Some(&"prod".parse().unwrap()), ..of("/etc/moorfast") };
+        let text = drift(labels, &failed, Exit::Error, at);
+        assert!(text.contains("exit_code{manifest=\"/etc/moorfast\",environment=\"prod\"} 1"), "{text}");
     }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use moorfast_engine::model::{CheckResult, CheckStatus};
 use moorfast_engine::plan::{Change, OutputChange, Plan, PlanMode, Summary};
 use moorfast_engine::provider::Action;
+use moorfast_engine::state::EnvironmentName;
 
 use super::block::block;
 use super::drift;
@@ -21,7 +22,8 @@ use super::wording::{Danger, counted, listed, meaning, symbol, warning};
 /// Renders a plan as text.
 pub fn plan(plan: &Plan, options: TextOptions) -> Text {
     let warnings = warnings(plan).map(warning).collect();
-    let mut sections = vec![policies(plan), warnings, machines::section(plan, options.full)];
+    let environment = environment(plan.environment.as_ref());
+    let mut sections = vec![environment, policies(plan), warnings, machines::section(plan, options.full)];
     sections.extend(drift::of_plan(plan, options).map(Section::text));
     let groups = groups(plan, options.full);
     if !groups.is_empty() {
@@ -41,6 +43,11 @@ pub fn plan(plan: &Plan, options: TextOptions) -> Text {
     sections.push(checks(&plan.checks).text());
     sections.push(closing(plan).into());
     Text::separated(sections)
+}
+
+/// Returns the line that names the environment. Empty without one.
+pub fn environment(name: Option<&EnvironmentName>) -> Text {
+    name.map(|name| Text::from(Line::from("Environment ") + styled(Style::Bold, name))).unwrap_or_default()
 }
 
 /// Returns the changes to show.

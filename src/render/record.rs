@@ -87,5 +87,6 @@ fn run_line(run: &Run, holder: Option<&LockInfo>) -> Line {
     let counts: Vec<_> = counts.map(|(what, n)| format!("{n} {what}")).collect();
     let counts = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
     let by = format!("{:.0}  {}@{}  ", run.started_at, run.who, run.host);
-    Line::from(by) + styled(Style::Bold, &run.command) + format!("  {result}{counts}")
+    let environment = run.environment.as_ref().map(|name| format!(" in {name}")).unwrap_or_default();
+    Line::from(by) + styled(Style::Bold, &run.command) + format!("{environment}  {result}{counts}")
 }

@@ -31,6 +31,7 @@ pub fn nothing() -> Plan {
         format_version: PLAN_FORMAT,
         moorfast_version: "0.1.0".to_owned(),
         site: "sites/berlin".to_owned(),
+        environment: None,
         created_at: "2026-01-02T03:04:05Z".parse().unwrap(),
         options: PlanOptions::default(),
         lineage: serde_json::from_value(json!("6f1e8c6e-0000-4000-8000-000000000000")).unwrap(),

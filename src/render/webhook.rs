@@ -13,11 +13,12 @@ use crate::exit::Exit;
 const NAMES: usize = 5;
 
 /// The members of [`report`].
-pub const MEMBERS: [&str; 11] = [
+pub const MEMBERS: [&str; 12] = [
     "format_version",
     "moorfast_version",
     "timestamp",
     "manifest",
+    "environment",
     "status",
     "exit_code",
     "recovered",
@@ -50,6 +51,7 @@ pub fn report(drift: &DriftReport) -> Json {
         "moorfast_version": plan["moorfast_version"],
         "timestamp": plan["timestamp"],
         "manifest": drift.manifest,
+        "environment": plan["environment"],
         "status": status(drift.exit),
         "exit_code": drift.exit.code(),
         "recovered": drift.recovered,
@@ -81,7 +83,9 @@ fn status(exit: Exit) -> &'static str {
 
 /// Returns the report as one line of text.
 fn text(drift: &DriftReport) -> String {
-    let DriftReport { manifest, plan, unread, .. } = drift;
+    let DriftReport { plan, unread, .. } = drift;
+    let environment = plan.environment.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+    let manifest = format!("{}{environment}", drift.manifest);
     if drift.recovered {
         return format!("moorfast: {manifest} is in sync again");
     }

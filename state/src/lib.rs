@@ -50,6 +50,7 @@ mod change;
 mod checksum;
 mod digest;
 mod drift;
+mod environment;
 mod error;
 mod fault_injection;
 mod file;
@@ -74,6 +75,7 @@ mod store;
 
 pub use digest::{Digest, SealKey};
 pub use drift::{DriftEntry, DriftHistory, Observation, Posted, Sighting};
+pub use environment::{EnvironmentName, InvalidEnvironmentName};
 pub use error::StateError;
 pub use file::{StateFile, StateFileError};
 pub use journal::{Intent, Outcome};

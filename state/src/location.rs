@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::StateError;
 use crate::backend::Backend;
 use crate::kubernetes::{Cluster, Kubernetes};
 use crate::postgres::{Database, Postgres};
@@ -13,6 +12,7 @@ use crate::remote::Remote;
 use crate::s3::{Folder, S3};
 use crate::settings::Settings;
 use crate::sqlite::Sqlite;
+use crate::{EnvironmentName, StateError};
 
 /// The location of a state. Contains no secret, so it can be recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,20 @@ pub enum Location {
 }
 
 impl Location {
+    /// Returns the location of the state of an environment. No two environments have the same location, whatever their settings.
+    ///
+    /// The location of a SQLite state is the folder that it is opened in, see [`EnvironmentName::folder`].
+    #[must_use]
+    pub fn in_environment(mut self, name: Option<&EnvironmentName>) -> Self {
+        match &mut self {
+            Self::Sqlite {} => {}
+            Self::Kubernetes(Kubernetes { environment, .. })
+            | Self::Postgres(Postgres { environment, .. })
+            | Self::S3(S3 { environment, .. }) => *environment = name.cloned(),
+        }
+        self
+    }
+
     /// Returns the location with relative paths resolved against the folder `root`.
     #[must_use]
     pub fn in_folder(mut self, root: &Path) -> Self {

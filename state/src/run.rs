@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::process;
+use crate::{EnvironmentName, process};
 
 /// A run of a command that can write the state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub struct Run {
     pub id: String,
     /// The command: `apply`, `destroy`, `state rm`.
     pub command: String,
+    /// The environment of the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentName>,
     /// The user.
     pub who: String,
     /// The machine.
@@ -56,10 +59,17 @@ impl Run {
         Self {
             id: Uuid::new_v4().to_string(),
             command: command.into(),
+            environment: None,
             who: process::user(),
             host: process::host(),
             started_at: Timestamp::now(),
             end: None,
         }
+    }
+
+    /// Returns this run as one of a manifest in this environment.
+    #[must_use]
+    pub fn in_environment(self, environment: Option<EnvironmentName>) -> Self {
+        Self { environment, ..self }
     }
 }

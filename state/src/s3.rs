@@ -18,7 +18,7 @@ use crate::bounded;
 use crate::lease::Lease;
 use crate::remote::objects::{Bucket, LARGEST_ANSWER, Objects};
 use crate::remote::{RequestError, Version, error_chain};
-use crate::{SealKey, StateError};
+use crate::{EnvironmentName, SealKey, StateError};
 
 /// The limits for opening a connection, for an answer, and for a list in several answers.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -43,6 +43,19 @@ pub struct S3 {
     /// The URL of the server, for services other than Amazon's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// The environment. Its name is a part of the object names, so that each environment has a state of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentName>,
+}
+
+impl S3 {
+    /// Returns the prefix of all objects of the state: `PREFIX`, or `PREFIX/environments/ENVIRONMENT`.
+    fn state_prefix(&self) -> String {
+        match &self.environment {
+            Some(environment) => format!("{}/environments/{environment}", self.prefix),
+            None => self.prefix.clone(),
+        }
+    }
 }
 
 fn default_prefix() -> String {
@@ -81,8 +94,9 @@ impl Folder {
         let store = builder
             .build()
             .map_err(|error| StateError::Config(format!("the s3 backend cannot be used: {}", error_chain(&error))))?;
-        let place = format!("the state s3://{}/{}", config.bucket, config.prefix);
-        Ok(Objects(Self { place, store, prefix: Path::from(config.prefix) }))
+        let prefix = config.state_prefix();
+        let place = format!("the state s3://{}/{prefix}", config.bucket);
+        Ok(Objects(Self { place, store, prefix: Path::from(prefix) }))
     }
 
     fn path(&self, name: &str) -> Path {

@@ -273,6 +273,12 @@ impl Expanded {
         Err(vec![Diagnostic::error(message).at(span, "").help(format!("declare it as [providers.{provider}.ALIAS]"))])
     }
 
+    /// Whether the value of `on` is unknown because static data was not read, or because a variable has no value.
+    fn is_open(&self, module: usize, on: &Expr) -> bool {
+        let is_unknown = |value: Value| value.is_unknown() && !value.is_sensitive();
+        is_static(self, module, on) && on.evaluate(&self.unbound(module)).is_ok_and(is_unknown)
+    }
+
     /// Returns the nodes that `on` selects, and the binding of each instance.
     fn bindings(
         &self,
@@ -287,7 +293,12 @@ impl Expanded {
             if let Some(reason) = self.inventory.open().next() {
                 return Ok(Expansion::Open(reason.clone()));
             }
-            let (names, found) = select_nodes(on, &self.unbound(module), &self.inventory)?;
+            let (names, found) = match select_nodes(on, &self.unbound(module), &self.inventory) {
+                Err(mut reasons) if self.is_open(module, on) => {
+                    return reasons.pop().map(Expansion::Open).ok_or(reasons);
+                }
+                selected => selected?,
+            };
             warnings.extend(found);
             bound = names.iter().filter_map(|name| self.nodes.get(name).cloned()).map(Some).collect();
             nodes = Arc::from(names);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::configuration::expand::{Binding, Expanded, Module};
 pub(crate) use crate::configuration::values::Values;
 use crate::expression::{Expr, Files, Reference, Scope, Unresolved};
+use crate::manifest::environment::environment_value;
 use crate::manifest::locals::path_value;
 use crate::manifest::node_value;
 use crate::model::{Address, Diagnostic, ResourceAddress, Value};
@@ -116,7 +117,9 @@ impl<'a> InstanceScope<'a> {
                 };
                 Ok(Value::Map([("key".to_owned(), Value::from(key.as_str())), ("value".to_owned(), value)].into()))
             }
-            None if self.binding.is_open => Ok(Value::Unknown),
+            None if self.binding.is_open => {
+                Ok(Value::Map(["key", "value"].map(|name| (name.to_owned(), Value::Unknown)).into()))
+            }
             None => Err(Unresolved {
                 summary: "`each` is the element of `for_each`, and this block has no `for_each`".to_owned(),
                 help: None,
@@ -216,6 +219,7 @@ impl Scope for InstanceScope<'_> {
                 Err(Unresolved { summary: "`plan` is available only in a policy".to_owned(), help: None })
             }
             Reference::Path => Ok(path_value(&self.expanded.manifest.root, &self.module().manifest.root)),
+            Reference::Environment => Ok(environment_value(&self.expanded.manifest)),
             Reference::Moorfast => {
                 Ok(Value::Map([("version".to_owned(), Value::from(env!("CARGO_PKG_VERSION")))].into()))
             }

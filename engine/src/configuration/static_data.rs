@@ -105,7 +105,11 @@ impl Finder<'_> {
     fn level(&mut self, expr: &Expr) -> Option<usize> {
         expr.references().into_iter().try_fold(0, |level, (reference, _)| {
             let needed = match reference {
-                Reference::Variable(_) | Reference::Path | Reference::Moorfast | Reference::Each => 0,
+                Reference::Variable(_)
+                | Reference::Path
+                | Reference::Environment
+                | Reference::Moorfast
+                | Reference::Each => 0,
                 Reference::Local(name) => self.local(&name)?,
                 Reference::Resource { resource, .. } => self.source(&resource)? + 1,
                 Reference::Module { .. } | Reference::Node | Reference::Nodes | Reference::This | Reference::Plan => {

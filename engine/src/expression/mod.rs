@@ -84,6 +84,8 @@ pub enum Reference {
     Plan,
     /// `path`: the map of `root`, `module` and `cwd`.
     Path,
+    /// `environment`: the map of `name`, of the chosen environment.
+    Environment,
     /// `moorfast`: the map of `version`.
     Moorfast,
     /// `ssh_file.x`, `ssh_file.x["key"]`, `data.ssh_facts.y`.

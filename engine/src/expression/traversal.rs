@@ -7,8 +7,8 @@ use super::{Reference, Unresolved};
 use crate::model::{ResourceAddress, nearest};
 
 /// The reserved names at the head of a traversal.
-pub(crate) const ROOTS: [&str; 11] =
-    ["var", "local", "node", "nodes", "each", "self", "plan", "path", "moorfast", "data", "module"];
+pub(crate) const ROOTS: [&str; 12] =
+    ["var", "local", "node", "nodes", "each", "self", "plan", "path", "environment", "moorfast", "data", "module"];
 
 /// Returns the reference of `root` and the first `operators`, and the number of operators that it uses.
 pub(super) fn reference(
@@ -29,6 +29,7 @@ pub(super) fn reference(
         "self" => (Reference::This, 0),
         "plan" => (Reference::Plan, 0),
         "path" => (Reference::Path, 0),
+        "environment" => (Reference::Environment, 0),
         "moorfast" => (Reference::Moorfast, 0),
         "data" => {
             let example = "data.ssh_facts.all";

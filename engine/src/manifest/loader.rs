@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Manifest;
 use super::reader::Reader;
 use crate::model::{Diagnostic, NodeName, Span, is_identifier};
+use crate::state::{EnvironmentName, InvalidEnvironmentName};
 
 /// Fills a manifest, one file after the other.
 pub(super) struct Loader<'m> {
@@ -25,11 +26,17 @@ impl<'m> Loader<'m> {
         let is_name = match kind {
             "node" => NodeName::is_valid(name),
             "module" => is_identifier(name),
+            "environment" => name.parse::<EnvironmentName>().is_ok(),
             _ => name.split('.').all(is_identifier),
         };
         if !is_name {
-            let help = "a name consists of letters, digits, `_` and `-`, and does not start with a digit".to_owned();
-            reader.error_with(span, format!("`{name}` is not a valid name of a {kind}"), Some(help));
+            let (article, help) = match kind {
+                "environment" => ("an", InvalidEnvironmentName.to_string()),
+                _ => {
+                    ("a", "a name consists of letters, digits, `_` and `-`, and does not start with a digit".to_owned())
+                }
+            };
+            reader.error_with(span, format!("`{name}` is not a valid name of {article} {kind}"), Some(help));
             return false;
         }
         match self.places.insert(format!("{kind} {name}"), span) {

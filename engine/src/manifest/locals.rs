@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use super::Manifest;
+use super::environment::environment_value;
 use crate::expression::{Files, Reference, Scope as ReferenceScope, Unresolved};
 use crate::model::{ResourceAddress, Value};
 
@@ -79,6 +80,7 @@ impl ReferenceScope for StaticScope<'_> {
                 Ok(value)
             }
             Reference::Path => Ok(path_value(&self.manifest.root, &self.manifest.root)),
+            Reference::Environment => Ok(environment_value(self.manifest)),
             Reference::Node => Err(unavailable("`node`".to_owned())),
             Reference::Nodes => Err(unavailable("`nodes`".to_owned())),
             Reference::Each => Err(unavailable("`each`".to_owned())),

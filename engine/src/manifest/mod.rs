@@ -1,6 +1,7 @@
 //! The manifest: the blocks of its TOML files as types, with unevaluated expressions.
 
 mod blocks;
+pub(crate) mod environment;
 mod files;
 mod format;
 pub(crate) mod http_block;
@@ -34,7 +35,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moorfast_state::Digest;
+use moorfast_state::{Digest, EnvironmentName};
 
 use crate::expression::Expr;
 use crate::model::{ModulePath, Pattern, ResourceAddress, Sources, Span, Value};
@@ -81,6 +82,10 @@ pub struct Manifest {
     pub providers: BTreeMap<String, ProviderBlock>,
     /// `[backend.TYPE]`
     pub backend: Option<(String, Block)>,
+    /// `[environments.NAME]`
+    pub environments: BTreeMap<EnvironmentName, Environment>,
+    /// The chosen environment.
+    pub environment: Option<EnvironmentName>,
     /// `[resource.TYPE.NAME]` and `[data.TYPE.NAME]`
     pub resources: BTreeMap<ResourceAddress, Resource>,
     /// `[check.NAME]`
@@ -159,6 +164,19 @@ pub struct ProviderBlock {
     pub depends_on: Vec<(Pattern, Span)>,
     /// The attributes of the provider's configuration.
     pub attributes: Vec<(String, Span, Expr)>,
+}
+
+/// `[environments.NAME]`: one of the places to which the manifest is applied. Each has a state of its own.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// The place of the header.
+    pub span: Span,
+    /// The values of variables: name, place of the name, value.
+    pub variables: Vec<(String, Span, Value)>,
+    /// The files with values of variables, relative to the folder of the manifest.
+    pub var_files: Vec<(String, Span)>,
+    /// The settings of the backend that replace those of `[backend.TYPE]`.
+    pub backend: Vec<(String, Span, Expr)>,
 }
 
 /// `[variables.NAME]`: an input of the manifest.

@@ -32,9 +32,10 @@ pub(super) fn check(manifest: &Manifest, is_module: bool) -> Vec<Diagnostic> {
         check.addresses(&provider.depends_on);
         provider.attributes.iter().for_each(|(_, _, attribute)| check.expr(attribute, free));
     }
-    if let Some((_, backend)) = &manifest.backend {
-        backend.attributes.iter().for_each(|(_, _, attribute)| check.expr(attribute, free));
-    }
+    let of_backend = manifest.backend.iter().map(|(_, block)| &block.attributes);
+    let of_backend = of_backend.chain(manifest.environments.values().map(|environment| &environment.backend));
+    of_backend.flatten().for_each(|(_, _, attribute)| check.expr(attribute, free));
+    check.problems.extend(manifest.invalid_environments());
     manifest.outputs.values().for_each(|output| check.expr(&output.value, free));
     manifest.resources.values().for_each(|resource| check.resource(resource));
     manifest.modules.iter().for_each(|(name, call)| check.call(name, call));
@@ -290,6 +291,9 @@ impl Check<'_> {
             }
             Reference::Each if !bound.each => unbound("each", "a block with `for_each`"),
             Reference::Plan => unbound("plan", "a policy"),
+            Reference::Environment if manifest.environments.is_empty() => {
+                unbound("environment", "a manifest with [environments.NAME]")
+            }
             Reference::This if !bound.this => {
                 unbound("self", "a postcondition, and in `assert` of a check with `http`")
             }

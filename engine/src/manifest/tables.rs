@@ -5,15 +5,16 @@ use toml::de::{DeTable, DeValue};
 
 use super::loader::Loader;
 use super::reader::{Entry, Reader};
-use super::{blocks, module, policy, resource, rollout, terraform, variable};
+use super::{blocks, environment, module, policy, resource, rollout, terraform, variable};
 use crate::model::{Diagnostic, suggest};
 
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 16] = [
     "variables",
     "locals",
     "nodes",
     "providers",
     "backend",
+    "environments",
     "resource",
     "data",
     "check",
@@ -62,6 +63,7 @@ impl Loader<'_> {
             "nodes" => self.each(reader, &entry, "node", blocks::node),
             "providers" => blocks::providers(self, reader, &entry),
             "backend" => blocks::backend(self, reader, &entry),
+            "environments" => self.each(reader, &entry, "environment", environment::read),
             "resource" | "data" => resource::read_all(self, reader, &entry),
             "check" => self.each(reader, &entry, "check", blocks::check),
             "policy" => self.each(reader, &entry, "policy", policy::read),

@@ -1,5 +1,6 @@
 //! Tests of manifests and their errors.
 
+mod environments;
 mod errors;
 mod inventory;
 mod schema;

@@ -13,7 +13,7 @@ use super::resource::conditions;
 use super::{ObjectAttribute, Variable, VariableType};
 use crate::expression::{literal_number, set};
 use crate::model::convert::{to_bool, to_number, to_text};
-use crate::model::{Diagnostic, Value, nearest};
+use crate::model::{Diagnostic, Span, Value, nearest};
 
 pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: &'a Spanned<DeValue<'a>>) {
     let block = format!("the variable `{name}`");
@@ -43,28 +43,54 @@ pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str,
 
 /// Reads the default of a variable: a literal value of its type.
 fn default<'a>(reader: &mut Reader<'a>, value: &'a Spanned<DeValue<'a>>, kind: &VariableType) -> Option<Value> {
-    let errors = reader.diagnostics.len();
-    let expr = reader.expr(value);
-    if reader.diagnostics.len() > errors {
-        return None;
-    }
-    let Some(literal) = expr.as_literal() else {
-        let help = "define computed values in [locals]; write `$${` for a literal `${`".to_owned();
-        reader.error_with(
-            expr.span,
-            "the default of a variable must be a literal value, not an expression",
-            Some(help),
-        );
-        return None;
-    };
+    let (literal, span) = literal(reader, value, "the default of a variable")?;
     match kind.convert(literal) {
         Ok(value) => Some(value),
         Err(message) => {
             reader
                 .diagnostics
-                .push(Diagnostic::error("the default does not have the variable's type").at(expr.span, message));
+                .push(Diagnostic::error("the default does not have the variable's type").at(span, message));
             None
         }
+    }
+}
+
+/// Reads a value that cannot be an expression, with its place.
+pub(super) fn literal<'a>(
+    reader: &mut Reader<'a>,
+    value: &'a Spanned<DeValue<'a>>,
+    what: &str,
+) -> Option<(Value, Span)> {
+    let errors = reader.diagnostics.len();
+    let expr = reader.expr(value);
+    if reader.diagnostics.len() > errors {
+        return None;
+    }
+    let literal = expr.as_literal();
+    if literal.is_none() {
+        let help = "define computed values in [locals]; write `$${` for a literal `${`".to_owned();
+        let summary = format!("{what} must be a literal value, not an expression");
+        reader.error_with(expr.span, summary, Some(help));
+    }
+    Some((literal?, expr.span))
+}
+
+impl Variable {
+    /// Returns a value of this variable converted to its type, and sensitive if the variable is.
+    ///
+    /// # Errors
+    /// Returns a message without the value if the value cannot be converted.
+    pub(super) fn convert(&self, value: Value) -> Result<Value, String> {
+        // Even the keys inside a sensitive value may be secret.
+        let redacted = |message| if self.sensitive { format!("must be of type {}", self.kind) } else { message };
+        let value = self.kind.convert(value).map_err(redacted)?;
+        Ok(if self.sensitive { value.sensitive() } else { value })
+    }
+
+    /// Returns an unknown value of this variable.
+    pub(super) fn unknown(&self) -> Value {
+        let value = self.kind.unknown();
+        if self.sensitive { value.sensitive() } else { value }
     }
 }
 
@@ -175,6 +201,16 @@ fn object_key(key: &ObjectKey) -> Result<String, String> {
 }
 
 impl VariableType {
+    /// Returns an unknown value of this type. The attributes of an object are known by their names, so that a wrong name is still an error.
+    fn unknown(&self) -> Value {
+        match self {
+            VariableType::Object(attributes) => Value::Map(
+                attributes.iter().map(|(name, attribute)| (name.clone(), attribute.kind.unknown())).collect(),
+            ),
+            _ => Value::Unknown,
+        }
+    }
+
     /// Returns the value converted to this type as Terraform does: numbers and bools to strings and back.
     ///
     /// # Errors

@@ -15,16 +15,18 @@ use crate::state::bounded;
 /// The prefix of the environment variables that assign variables.
 const ENVIRONMENT: &str = "MOORFAST_VAR_";
 
-/// The sources of variable values. Later ones take precedence: the environment, `*.auto.vars.toml` files beside the manifest, the files of
-/// `-var-file`, the arguments of `-var`.
+/// The sources of variable values. Later ones take precedence: the variables of the process, `*.auto.vars.toml` files beside the manifest, the files and
+/// the values of the manifest's chosen environment, the files of `-var-file`, the arguments of `-var`.
 #[derive(Clone, Default)]
 pub struct Assignments {
-    /// The environment. Only names that start with `MOORFAST_VAR_` are read.
+    /// The environment of the process. Only names that start with `MOORFAST_VAR_` are read.
     pub environment: Vec<(String, String)>,
     /// The files of `-var-file`, in order.
     pub files: Vec<PathBuf>,
     /// The arguments of `-var`, `name=value`, in order.
     pub arguments: Vec<String>,
+    /// Whether a required variable that is not set is an unknown value of its type. Otherwise it is an error.
+    pub missing_is_unknown: bool,
 }
 
 impl fmt::Debug for Assignments {
@@ -74,6 +76,7 @@ impl Manifest {
                 Err(message) => errors.push(Diagnostic::error(message)),
             }
         }
+        self.assign_of_environment(&mut assigned, &mut errors);
         for path in &assignments.files {
             self.read_file(path, &mut assigned, &mut errors);
         }
@@ -82,7 +85,11 @@ impl Manifest {
         }
         let mut values = BTreeMap::new();
         for (name, variable) in &self.variables {
-            match value_of(name, variable, assigned.remove(name)) {
+            let found = match assigned.remove(name) {
+                None if assignments.missing_is_unknown && variable.default.is_none() => Ok(variable.unknown()),
+                found => self.value_of(name, variable, found),
+            };
+            match found {
                 Ok(value) => {
                     values.insert(name.clone(), value);
                 }
@@ -95,6 +102,24 @@ impl Manifest {
             }
         }
         if errors.is_empty() { Ok(values) } else { Err(errors) }
+    }
+
+    /// Assigns the values of the chosen environment: first its files, then its own values.
+    fn assign_of_environment(&self, assigned: &mut BTreeMap<String, Assigned>, errors: &mut Vec<Diagnostic>) {
+        let Some((chosen, environment)) = self.chosen() else { return };
+        for (file, span) in &environment.var_files {
+            let mut found = Vec::new();
+            let path = self.root.join(file);
+            match self.files().check(&path) {
+                Ok(()) => self.read_file(&path, assigned, &mut found),
+                Err(message) => found.push(Diagnostic::error(message)),
+            }
+            errors.extend(found.into_iter().map(|error| error.at(*span, "")));
+        }
+        for (name, _, value) in &environment.variables {
+            let origin = format!("environments.{chosen}");
+            assigned.insert(name.clone(), Assigned { value: Raw::Value(value.clone()), origin });
+        }
     }
 
     fn unknown(&self, name: &str, origin: &str) -> Diagnostic {
@@ -150,6 +175,36 @@ impl Manifest {
             }
         }
     }
+
+    fn value_of(&self, name: &str, variable: &Variable, assigned: Option<Assigned>) -> Result<Value, Box<Diagnostic>> {
+        let Some(Assigned { value, origin }) = assigned else {
+            let missing = || {
+                let chosen = self.chosen().map(|(chosen, _)| format!(", [environments.{chosen}]"));
+                let help = format!(
+                    "set it with -var '{name}=…', {ENVIRONMENT}{name}{} or `{name} = …` in a *.vars.toml file",
+                    chosen.unwrap_or_default()
+                );
+                let error = Diagnostic::error(format!("the variable `{name}` is not set")).at(variable.span, "");
+                Box::new(error.help(help))
+            };
+            let value = variable.default.clone().ok_or_else(missing)?;
+            return Ok(if variable.sensitive { value.sensitive() } else { value });
+        };
+        let invalid = |message: String| {
+            let summary = format!("{origin}: the value is not valid for the variable `{name}`");
+            Box::new(Diagnostic::error(summary).at(variable.span, message))
+        };
+        let value = match value {
+            Raw::Value(value) => value,
+            Raw::Text(text) if variable.kind == VariableType::String => Value::String(text),
+            Raw::Text(text) => match evaluate_text(&text) {
+                Ok(value) => value,
+                Err(_) if variable.kind == VariableType::Any => Value::String(text),
+                Err(_) => return Err(invalid(format!("must be of type {}", variable.kind))),
+            },
+        };
+        variable.convert(value).map_err(invalid)
+    }
 }
 
 impl Variable {
@@ -169,34 +224,6 @@ fn automatic_files(root: &Path) -> Vec<PathBuf> {
         .collect();
     paths.sort();
     paths
-}
-
-fn value_of(name: &str, variable: &Variable, assigned: Option<Assigned>) -> Result<Value, Box<Diagnostic>> {
-    let Some(Assigned { value, origin }) = assigned else {
-        let help = format!("set it with -var '{name}=…', {ENVIRONMENT}{name} or `{name} = …` in a *.vars.toml file");
-        let missing = || {
-            Box::new(Diagnostic::error(format!("the variable `{name}` is not set")).at(variable.span, "").help(help))
-        };
-        let value = variable.default.clone().ok_or_else(missing)?;
-        return Ok(if variable.sensitive { value.sensitive() } else { value });
-    };
-    let invalid = |message: String| {
-        // Even the keys inside a sensitive value may be secret.
-        let message = if variable.sensitive { format!("must be of type {}", variable.kind) } else { message };
-        let summary = format!("{origin}: the value is not valid for the variable `{name}`");
-        Box::new(Diagnostic::error(summary).at(variable.span, message))
-    };
-    let value = match value {
-        Raw::Value(value) => value,
-        Raw::Text(text) if variable.kind == VariableType::String => Value::String(text),
-        Raw::Text(text) => match evaluate_text(&text) {
-            Ok(value) => value,
-            Err(_) if variable.kind == VariableType::Any => Value::String(text),
-            Err(_) => return Err(invalid(format!("must be of type {}", variable.kind))),
-        },
-    };
-    let value = variable.kind.convert(value).map_err(invalid)?;
-    Ok(if variable.sensitive { value.sensitive() } else { value })
 }
 
 /// Evaluates a text as an HCL expression. JSON is valid HCL.

@@ -5,7 +5,7 @@ use std::iter::Sum;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use moorfast_state::{Digest, Lineage, Serial};
+use moorfast_state::{Digest, EnvironmentName, Lineage, Serial};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
@@ -25,9 +25,12 @@ pub struct Plan {
     pub format_version: u32,
     /// The version of moorfast that made the plan.
     pub moorfast_version: String,
-    /// The name of the site and environment in reports. Empty if it is not set.
+    /// The name of the site in reports. Empty if it is not set.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub site: String,
+    /// The environment of the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentName>,
     /// The time when the plan was made.
     pub created_at: Timestamp,
     /// The options of the plan.

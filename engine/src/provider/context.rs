@@ -13,8 +13,10 @@ use crate::model::{Address, is_inside};
 pub struct Context {
     /// The folder of the manifest. Relative paths start here.
     pub root: PathBuf,
-    /// The folder for moorfast's own files (`.moorfast` beside the manifest): `known_hosts`, caches.
+    /// The folder for moorfast's own files, which all environments share: `.moorfast` beside the manifest.
     pub data_dir: PathBuf,
+    /// The folder of the state, and of everything else that belongs to one environment, such as the host keys of its nodes. It is `data_dir` or inside it.
+    pub state_dir: PathBuf,
     /// Whether the manifest is untrusted. If so, the provider reads files below `root`, but runs no program, sends no request and reads no other file that the
     /// manifest names.
     pub untrusted: bool,

@@ -49,6 +49,7 @@ pub fn json_schema(schemas: &BlockSchemas) -> Value {
     let data_sources = types(&schemas.data_sources, true);
     let providers = blocks(&schemas.providers, provider_block);
     let backends = blocks(&schemas.backends, |schema| block(schema, Map::new()));
+    let environments = environment(&schemas.backends);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "moorfast manifest",
@@ -60,6 +61,7 @@ pub fn json_schema(schemas: &BlockSchemas) -> Value {
             "nodes": map_of(node()),
             "providers": object(providers),
             "backend": object(backends),
+            "environments": environments,
             "resource": object(resources),
             "data": object(data_sources),
             "check": map_of(check()),
@@ -275,6 +277,26 @@ fn node() -> Value {
         }),
         &[],
     )
+}
+
+/// Returns `[environments.NAME]`. The settings of a backend are those of all types, because the schema cannot relate them to `[backend.TYPE]`.
+fn environment(backends: &[(&'static str, Schema)]) -> Value {
+    let settings = backends.iter().flat_map(|(_, schema)| &schema.attributes);
+    let settings: Map<String, Value> = settings.map(|setting| (setting.name.to_owned(), attribute(setting))).collect();
+    let block = closed(
+        json!({
+            "variables": { "description": "Values of variables.", "type": "object" },
+            "var_files": texts("TOML files with values of variables, relative to the folder of the manifest."),
+            "backend": described("Settings that replace those of `[backend.TYPE]`.", object(settings)),
+        }),
+        &[],
+    );
+    json!({
+        "description": "The environments. Each has a state of its own.",
+        "type": "object",
+        "patternProperties": { "^[a-z][a-z0-9-]*$": block },
+        "additionalProperties": false,
+    })
 }
 
 fn check() -> Value {

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
+use moorfast_state::EnvironmentName;
+
 use crate::configuration::evaluate::conformed;
 use crate::configuration::expand::{Binding, Expanded};
 use crate::configuration::scope::{InstanceScope, Values};
@@ -49,6 +51,7 @@ impl Session {
             let context = Context {
                 root: expanded.manifest.root.clone(),
                 data_dir: data_dir.to_owned(),
+                state_dir: EnvironmentName::folder(expanded.manifest.environment.as_ref(), data_dir),
                 untrusted: expanded.manifest.untrusted.is_some(),
                 cancel: interrupt.cancel.clone(),
                 start_permit: start_permit.clone(),

@@ -37,7 +37,7 @@ pub struct Workspace {
     pub variables: BTreeMap<String, Value>,
     /// The folder for moorfast's own files beside the manifest: `.moorfast`.
     pub data_dir: PathBuf,
-    /// The name of the site and environment, which plans contain.
+    /// The name of the site, which plans contain.
     pub site: String,
     /// The results of earlier operations.
     cache: Mutex<Cache>,

@@ -123,6 +123,7 @@ impl Workspace {
             format_version: PLAN_FORMAT,
             moorfast_version: env!("CARGO_PKG_VERSION").to_owned(),
             site: self.site.clone(),
+            environment: self.manifest.environment.clone(),
             created_at: Timestamp::now(),
             options: options.with_observed_machines(&draft.machines.changes),
             lineage: state.lineage.clone(),

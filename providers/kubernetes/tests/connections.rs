@@ -100,6 +100,7 @@ async fn a_kubeconfig_of_a_resource_is_refused() {
     let context = moorfast_engine::provider::Context {
         root: "/".into(),
         data_dir: "/nonexistent".into(),
+        state_dir: "/nonexistent".into(),
         untrusted: false,
         cancel: Default::default(),
         start_permit: Default::default(),

@@ -91,10 +91,10 @@ impl SshConnection {
         let transport: Box<dyn crate::transport::Transport> = match node.transport {
             Transport::Local => Box::new(Local),
             Transport::Ssh => {
-                let data_dir = self.context.data_dir.clone();
+                let state_dir = self.context.state_dir.clone();
                 let (settings, jump_sockets, servers) =
                     (self.settings.clone(), self.jump_sockets.clone(), self.servers.clone());
-                let ssh = Ssh::new(node.clone(), settings, data_dir, counters.clone(), jump_sockets, servers);
+                let ssh = Ssh::new(node.clone(), settings, state_dir, counters.clone(), jump_sockets, servers);
                 Box::new(prepared(ssh))
             }
         };
@@ -103,7 +103,7 @@ impl SshConnection {
 
     /// Reads the identity of a machine whose host key is not the known one. The machine gets no secret and no rights by sudo, and nothing is changed on it.
     async fn probe(&self, node: &Arc<Node>) -> Result<Identified, ProviderError> {
-        let keys = offered_keys(node, &self.context.data_dir, &self.settings).await?;
+        let keys = offered_keys(node, &self.context.state_dir, &self.settings).await?;
         let host_keys: Vec<_> = keys.iter().map(HostKey::fingerprint).collect();
         lock(&self.offered_keys).insert(node.name.clone(), keys.clone());
         let unprivileged = Arc::new(Node { sudo: false, ..(**node).clone() });
@@ -120,7 +120,7 @@ impl SshConnection {
         let known = lock(&self.offered_keys).get(&node.name).cloned();
         let keys = match known {
             Some(keys) => keys,
-            None => offered_keys(node, &self.context.data_dir, &self.settings).await?,
+            None => offered_keys(node, &self.context.state_dir, &self.settings).await?,
         };
         Ok(keys.into_iter().filter(|key| machine.host_keys.contains(&key.fingerprint())).collect())
     }
@@ -175,7 +175,7 @@ impl Connection for SshConnection {
         match target {
             // A host key of the manifest needs no entry in known_hosts.
             Target::Node(node) if node.host_keys.is_empty() => {
-                save_keys(node, &self.context.data_dir, &self.keys_of(node, machine).await?)
+                save_keys(node, &self.context.state_dir, &self.keys_of(node, machine).await?)
             }
             _ => Ok(()),
         }

@@ -1,8 +1,10 @@
 //! `moorfast init --migrate-state`: moves the state to the backend that the manifest configures.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use moorfast_engine::state::{Contents, Location, Run, StateError, Store};
+use moorfast_engine::state::{Contents, Location, StateError, Store};
 
 use crate::backend;
 use crate::commands::state::{files, succeeded};
@@ -12,11 +14,55 @@ use crate::invocation::Invocation;
 
 const OPERATION: &str = "init -migrate-state";
 
+/// The files that belong to a state but are not part of it: the host keys of its nodes.
+const HOST_KEYS: [&str; 2] = ["known_hosts", "pinned_hosts"];
+
+/// The place of a state: its location, and the folder of moorfast's files for it.
+#[derive(Debug, PartialEq)]
+struct Place {
+    location: Location,
+    folder: PathBuf,
+}
+
+impl Place {
+    /// Returns the place where the state was last opened from `folder`.
+    fn recorded(folder: PathBuf) -> Result<Self, Error> {
+        let location = backend::recorded(&folder)?.map_or(Location::Sqlite {}, |record| record.backend);
+        Ok(Self { location, folder })
+    }
+
+    async fn open(&self, invocation: &Invocation) -> Result<Store, Error> {
+        Ok(Store::open_at(&self.location.clone().in_folder(&invocation.root()), &self.folder).await?)
+    }
+
+    async fn contents(&self, invocation: &Invocation) -> Result<Option<Contents>, Error> {
+        let location = self.location.clone().in_folder(&invocation.root());
+        match Store::open_existing_at(&location, &self.folder).await? {
+            Some(store) => Ok(Some(store.contents().await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether there is no state, or an empty one.
+    async fn is_empty(&self, invocation: &Invocation) -> Result<bool, Error> {
+        Ok(self.contents(invocation).await?.is_none_or(|found| found.snapshot.is_empty()))
+    }
+
+    fn name(&self) -> String {
+        match self.location {
+            Location::Sqlite {} if self.folder.parent().is_some_and(|parent| parent.ends_with("environments")) => {
+                format!("{} ({})", backend::name(&self.location), self.folder.display())
+            }
+            _ => backend::name(&self.location),
+        }
+    }
+}
+
 pub(super) async fn run(invocation: &Invocation, force: bool, timeout: Duration) -> Result<Exit, Error> {
-    let wanted = backend::configured(&*invocation.manifest()?)?;
-    let before = backend::recorded(&invocation.data_dir())?.map_or(Location::Sqlite {}, |record| record.backend);
+    let wanted = Place { location: invocation.configured_location()?, folder: invocation.state_dir() };
+    let before = former(invocation).await?;
     if before == wanted {
-        invocation.ui.out(format!("The state is already in {}.\n", backend::name(&wanted)))?;
+        invocation.ui.out(format!("The state is already in {}.\n", wanted.name()))?;
         return Ok(Exit::Success);
     }
     let message = migrate(invocation, &before, &wanted, force, timeout).await?;
@@ -24,36 +70,47 @@ pub(super) async fn run(invocation: &Invocation, force: bool, timeout: Duration)
     Ok(Exit::Success)
 }
 
-/// Moves the state while holding the locks of both backends. Returns the message about the result.
+/// Returns the place of the state to move: that of the environment, or else that of the manifest from before it had environments.
+async fn former(invocation: &Invocation) -> Result<Place, Error> {
+    let without_environment = Place::recorded(invocation.data_dir())?;
+    let own = Place::recorded(invocation.state_dir())?;
+    let Some(old) = without_environment.contents(invocation).await?.filter(|old| !old.snapshot.is_empty()) else {
+        return Ok(own);
+    };
+    let here = own.contents(invocation).await?;
+    let is_continued = here.is_none_or(|here| backend::is_continued_by(&old.snapshot, &here.snapshot));
+    Ok(if is_continued { without_environment } else { own })
+}
+
+/// Moves the state while holding the locks of both places. Returns the message about the result.
 async fn migrate(
     invocation: &Invocation,
-    before: &Location,
-    wanted: &Location,
+    before: &Place,
+    wanted: &Place,
     force: bool,
     timeout: Duration,
 ) -> Result<String, Error> {
-    let place = |location: &Location| location.clone().in_folder(&invocation.root());
-    let to_name = backend::name(wanted);
-    let to = Store::open_at(&place(wanted), &invocation.data_dir()).await?;
-    if is_empty(&place(before), invocation).await? {
-        backend::record(&invocation.data_dir(), wanted, &to).await?;
+    let (to_name, folder) = (wanted.name(), &wanted.folder);
+    let to = wanted.open(invocation).await?;
+    if before.is_empty(invocation).await? {
+        backend::record(folder, &wanted.location, &to).await?;
         return Ok(format!("There is no state to move. New state is stored in {to_name}.\n"));
     }
-    let from = Store::open_at(&place(before), &invocation.data_dir()).await?;
+    let from = before.open(invocation).await?;
     let from_lock = invocation.lock(&from, OPERATION, timeout).await?;
     let to_lock = invocation.lock(&to, OPERATION, timeout).await?;
 
     let contents = from.contents().await?;
     let there = to.contents().await?;
-    let kept = backend::backup_path(&invocation.data_dir());
+    let kept = backend::backup_path(folder);
     files::write(&kept, &contents)?;
     let is_there = is_newer(&to, &there, &contents, force)?;
     if !is_there {
         if !there.snapshot.is_empty() {
-            files::write(&backend::backup_path(&invocation.data_dir()), &there)?;
+            files::write(&backend::backup_path(folder), &there)?;
         }
         to_lock.replace(contents.clone()).await?;
-        verify(&place(wanted), invocation, &contents).await?;
+        verify(wanted, invocation, &contents).await?;
     }
     if let Err(error) = merge_drift_history(&from, &to).await {
         invocation.ui.warn(format!("cannot move the drift history, so known drift may be reported again: {error}"));
@@ -61,10 +118,14 @@ async fn migrate(
     // The old state is emptied, so that nobody continues with it by mistake and its key is in one place only. If moorfast stops here, the
     // next run finds the old backend empty and uses the new one.
     from_lock.replace(Contents::nothing()).await?;
-    backend::record(&invocation.data_dir(), wanted, &to).await?;
+    backend::record(folder, &wanted.location, &to).await?;
+    if before.folder != wanted.folder {
+        copy_host_keys(before, wanted)?;
+        backend::forget(&before.folder)?;
+    }
     let count = contents.snapshot.records.len();
     for lock in [&to_lock, &from_lock] {
-        let run = Run::new(format!("{OPERATION} to {to_name}"));
+        let run = invocation.new_run(format!("{OPERATION} to {to_name}"));
         lock.start_run(run.clone()).await?;
         lock.finish_run(&run.id, succeeded("moved", count)).await?;
     }
@@ -75,7 +136,7 @@ async fn migrate(
         let serial = there.snapshot.serial;
         return Ok(format!("Version {serial} is already in {to_name}. A backup of the local state is in {kept}.\n"));
     }
-    let (serial, from) = (contents.snapshot.serial, backend::name(before));
+    let (serial, from) = (contents.snapshot.serial, before.name());
     Ok(format!("Moved version {serial} with {count} resources from {from} to {to_name}. A backup is in {kept}.\n"))
 }
 
@@ -84,12 +145,15 @@ async fn merge_drift_history(from: &Store, to: &Store) -> Result<(), StateError>
     to.add_drift(from.drift().await?).await
 }
 
-/// Returns whether there is no state at `location`, or an empty one.
-async fn is_empty(location: &Location, invocation: &Invocation) -> Result<bool, Error> {
-    Ok(match Store::open_existing_at(location, &invocation.data_dir()).await? {
-        Some(store) => store.snapshot().await?.is_empty(),
-        None => true,
-    })
+/// Copies the host keys of the nodes, so that the nodes stay trusted.
+fn copy_host_keys(before: &Place, wanted: &Place) -> Result<(), Error> {
+    for name in HOST_KEYS {
+        let (from, to) = (before.folder.join(name), wanted.folder.join(name));
+        if from.exists() && !to.exists() {
+            fs::copy(&from, &to).map_err(Error::file("write", to))?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns whether the target already holds this state or a newer version of it, after somebody else's move or an interrupted one.
@@ -108,12 +172,8 @@ fn is_newer(to: &Store, there: &Contents, contents: &Contents, force: bool) -> R
 }
 
 /// Reads the moved state back as any other command would, and compares it.
-async fn verify(location: &Location, invocation: &Invocation, contents: &Contents) -> Result<(), Error> {
-    let found = match Store::open_existing_at(location, &invocation.data_dir()).await? {
-        Some(store) => Some(store.contents().await?),
-        None => None,
-    };
-    let same = found.is_some_and(|found| {
+async fn verify(place: &Place, invocation: &Invocation, contents: &Contents) -> Result<(), Error> {
+    let same = place.contents(invocation).await?.is_some_and(|found| {
         found.snapshot == contents.snapshot
             && found.runs == contents.runs
             && found.key.as_bytes() == contents.key.as_bytes()
@@ -122,7 +182,7 @@ async fn verify(location: &Location, invocation: &Invocation, contents: &Content
         return Ok(());
     }
     Err(Error::usage(
-        format!("cannot verify the state in {}: it differs from what was written", backend::name(location)),
-        "nothing was lost: the state is still in the old backend; run the same command again",
+        format!("cannot verify the state in {}: it differs from what was written", place.name()),
+        "nothing was lost: the state is still in the old place; run the same command again",
     ))
 }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use moorfast_engine::state::{Contents, Lock, Run, Serial, Snapshot, StateError, StateFile, Store, bounded};
+use moorfast_engine::state::{Contents, Lock, Serial, Snapshot, StateError, StateFile, Store, bounded};
 
 use super::{Waiting, existing, succeeded};
 use crate::atomic;
@@ -109,14 +109,14 @@ async fn replace(
     command: &str,
 ) -> Result<(), Error> {
     if !now.snapshot.is_empty() {
-        let kept = backend::backup_path(&invocation.data_dir());
+        let kept = backend::backup_path(&invocation.state_dir());
         write(&kept, now)?;
         invocation.ui.note(format!("The replaced state is kept in {}.\n", kept.display()));
     }
     let (serial, count) = (new.snapshot.serial, new.snapshot.records.len());
     lock.replace(new).await?;
     invocation.record_lineage(store).await?;
-    let run = Run::new(command);
+    let run = invocation.new_run(command);
     lock.start_run(run.clone()).await?;
     lock.finish_run(&run.id, succeeded("put", count)).await?;
     lock.release().await?;

@@ -17,8 +17,8 @@ use tower::buffer::BufferLayer;
 use tower::layer::layer_fn;
 use tower::{BoxError, Service};
 
-use crate::StateError;
 use crate::remote::objects::LARGEST_ANSWER;
+use crate::{EnvironmentName, StateError};
 
 /// The limits for opening a connection and for an answer.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -31,6 +31,8 @@ const LARGEST: usize = 2 * LARGEST_ANSWER;
 
 /// The maximum length of the name. The names of shards are longer and must be valid too.
 const LONGEST: usize = 40;
+/// The maximum length of the name with the environment, which is the value of a label.
+const LONGEST_LABEL: usize = 63;
 
 /// The location of a state in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +50,9 @@ pub struct Kubernetes {
     /// The context of the kubeconfig. Default: the current one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
+    /// The environment. Its name is a part of the object names, so that each environment has a state of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentName>,
 }
 
 fn default_name() -> String {
@@ -85,6 +90,17 @@ where
 }
 
 impl Kubernetes {
+    /// Returns the name of the head, with which the names of all objects begin: `NAME`, or `ENVIRONMENT.NAME`.
+    ///
+    /// No other name contains a dot, so no object of an environment has the name of an object of another one. With the environment at the end, the key of `prod`
+    /// would have the name of the head of `prod-key`.
+    pub(crate) fn state_name(&self) -> String {
+        match &self.environment {
+            Some(environment) => format!("{environment}.{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
     /// Returns a client and its namespace.
     pub(crate) async fn client(&self) -> Result<(Client, String), StateError> {
         self.check_name()?;
@@ -123,6 +139,12 @@ impl Kubernetes {
             return Err(StateError::Config(format!(
                 "`{}` is not a valid name for a state: use up to {LONGEST} lowercase letters, digits and dashes",
                 self.name
+            )));
+        }
+        if self.state_name().len() > LONGEST_LABEL {
+            return Err(StateError::Config(format!(
+                "`{}` is too long for the name of a state with its environment: use up to {LONGEST_LABEL} characters",
+                self.state_name()
             )));
         }
         Ok(())

@@ -50,8 +50,9 @@ impl Cluster {
         let (client, namespace) = config.client().await?;
         let secrets = Api::namespaced(client.clone(), &namespace);
         let leases = Api::namespaced(client, &namespace);
-        let place = format!("the state {namespace}/{} in the cluster", config.name);
-        Ok(Objects(Self { place, name: config.name, secrets, leases }))
+        let name = config.state_name();
+        let place = format!("the state {namespace}/{name} in the cluster");
+        Ok(Objects(Self { place, name, secrets, leases }))
     }
 
     fn meta(&self, name: String, part: &str) -> ObjectMeta {

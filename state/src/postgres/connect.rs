@@ -11,8 +11,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, Error};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::StateError;
 use crate::remote::RequestError;
+use crate::{EnvironmentName, StateError};
 
 /// The limits for opening a connection, for the login, and for an answer.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -32,6 +32,9 @@ pub struct Postgres {
     /// The name of the state. A database can contain many states.
     #[serde(default = "default_name")]
     pub name: String,
+    /// The environment. Its name is a part of the name, so that each environment has a state of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<EnvironmentName>,
 }
 
 fn default_name() -> String {
@@ -39,6 +42,14 @@ fn default_name() -> String {
 }
 
 impl Postgres {
+    /// Returns the name of the state in the tables: `NAME`, or `ENVIRONMENT.NAME`.
+    pub(super) fn state_name(&self) -> String {
+        match &self.environment {
+            Some(environment) => format!("{environment}.{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
     fn config(&self) -> Result<Config, StateError> {
         // The message does not quote the URL, because it may contain a password.
         let mut config: Config = self.url.parse().map_err(|_| {
@@ -57,7 +68,7 @@ impl Postgres {
             config.password(password);
         }
         config.connect_timeout(CONNECT).keepalives_idle(Duration::from_secs(30));
-        config.application_name(format!("moorfast {}", self.name));
+        config.application_name(format!("moorfast {}", self.state_name()));
         Ok(config)
     }
 
@@ -70,7 +81,7 @@ impl Postgres {
             None => "localhost".to_owned(),
         };
         let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
-        Ok(format!("the state {} in the database {database} on {host}", self.name))
+        Ok(format!("the state {} in the database {database} on {host}", self.state_name()))
     }
 }
 

@@ -73,7 +73,7 @@ impl Database {
     /// Connects to the database. With `writable`, creates missing tables.
     pub(crate) async fn connect(config: Postgres, writable: bool) -> Result<Self, StateError> {
         let place = config.place()?;
-        let name = config.name.clone();
+        let name = config.state_name();
         let connection = Connection::new(&config)?;
         let database = Self { place, name, connection };
         if writable {

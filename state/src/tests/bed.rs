@@ -52,9 +52,10 @@ impl Bed {
                 namespace: Some("default".into()),
                 kubeconfig: Some(kubeconfig()?),
                 context: None,
+                environment: None,
             }),
             Kind::S3 => Location::S3(s3::config(name())?),
-            Kind::Postgres => Location::Postgres(Postgres { url: postgres::url()?, name: name() }),
+            Kind::Postgres => Location::Postgres(Postgres { url: postgres::url()?, name: name(), environment: None }),
         };
         Some(Self { place: Place { location, dir: dir.path().to_owned() }, kind, _dir: dir })
     }

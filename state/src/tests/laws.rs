@@ -55,4 +55,5 @@ laws! {
     whole::contents_are_the_same_in_another_store,
     whole::a_key_that_was_replaced_does_not_stay,
     whole::a_run_begins_once,
+    whole::environments_share_nothing,
 }

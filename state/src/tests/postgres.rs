@@ -58,7 +58,7 @@ pub(super) fn url() -> Option<String> {
 }
 
 fn at(url: &str) -> Location {
-    Location::Postgres(Postgres { url: url.into(), name: "any".into() })
+    Location::Postgres(Postgres { url: url.into(), name: "any".into(), environment: None })
 }
 
 async fn opened(url: &str) -> String {

@@ -59,6 +59,7 @@ pub(super) fn config(prefix: String) -> Option<S3> {
             prefix,
             region: Some("us-east-1".into()),
             endpoint: Some(server.endpoint.clone()),
+            environment: None,
         }),
         None => super::bed::skipped(&format!("{PROGRAM} does not name the program versitygw")),
     }

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::bed::Bed;
 use super::child::Other;
-use super::{intent, locked, record};
-use crate::{LockRequest, Outcome, Record, Run, RunEnd, RunResult, StateError};
+use super::{intent, large, locked, record};
+use crate::{EnvironmentName, LockRequest, Outcome, Record, Run, RunEnd, RunResult, StateError, Store};
 
 pub(super) async fn a_serial_counts_changes_only(bed: Bed) {
     let store = bed.open().await;
@@ -165,6 +165,36 @@ pub(super) async fn a_run_begins_once(bed: Bed) {
     lock.start_run(run.clone()).await.unwrap();
     assert!(matches!(lock.start_run(run.clone()).await, Err(StateError::RunExists { .. })));
     assert_eq!(store.runs(10).await.unwrap(), [run]);
+}
+
+/// The names look like parts of a state: of its key, its lock, its shards, its drift history.
+pub(super) async fn environments_share_nothing(bed: Bed) {
+    let names = ["", "prod", "prod-key", "prod-lock", "prod-drift", "prod-1", "shards", "keys", "head"];
+    let environments = names.map(|name| name.parse::<EnvironmentName>().ok());
+    let open = |environment: &Option<EnvironmentName>| {
+        let location = bed.place.location.clone().in_environment(environment.as_ref());
+        let dir = EnvironmentName::folder(environment.as_ref(), &bed.place.dir);
+        async move { Store::open_at(&location, &dir).await.unwrap() }
+    };
+    let address = |environment: &Option<EnvironmentName>| match environment {
+        Some(name) => format!("ssh_file.of_{name}"),
+        None => "ssh_file.of_none".to_owned(),
+    };
+    for environment in &environments {
+        let store = open(environment).await;
+        let lock = locked(&store).await;
+        lock.put(large(&address(environment), 64)).await.unwrap();
+        lock.start_run(Run::new("apply").in_environment(environment.clone())).await.unwrap();
+    }
+    let mut lineages = Vec::new();
+    for environment in &environments {
+        let store = open(environment).await;
+        let found = store.snapshot().await.unwrap();
+        assert_eq!(found.records.into_keys().collect::<Vec<_>>(), [address(environment)]);
+        assert_eq!(store.runs(9).await.unwrap().iter().map(|run| &run.environment).collect::<Vec<_>>(), [environment]);
+        assert!(!lineages.contains(&found.lineage));
+        lineages.push(found.lineage);
+    }
 }
 
 /// If the replacement of a state crashes at any durable write, the next holder of the lock leaves only the key of the state.

@@ -107,6 +107,7 @@ fn the_manifest_of_the_manifest_page_is_valid() {
     let blocks = page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let folder = Folder::new(&blocks.collect::<Vec<_>>().join("\n"));
     folder.write("ca.pem", "a certificate");
+    folder.write("prod.vars.toml", "");
     folder.write("workers.yaml", "gpu02: { ip: 10.0.0.12, rack: a1 }\n");
     for (name, module) in [
         ("web", "[variables.port]\n[variables.host]\n"),

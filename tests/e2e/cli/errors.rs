@@ -49,7 +49,10 @@ const CASES: [(&str, &str); 16] = [
 fn every_error_has_cause_place_and_remedy_and_creates_no_file() {
     for (name, manifest) in CASES {
         let folder = Folder::new(&format!("{NODE}{manifest}"));
-        for command in ["validate", "plan"] {
+        // For `validate` the types of the variables suffice.
+        for command in
+            ["validate", "plan"].into_iter().filter(|command| (*command, name) != ("validate", "missing_variable"))
+        {
             let run = folder.expect(1, &[command]);
             assert_eq!(run.stdout, "", "{name}");
             assert!(run.stderr.contains("main.toml:") || name == "missing_variable", "{name}: {}", run.stderr);

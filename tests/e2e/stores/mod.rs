@@ -62,6 +62,7 @@ fn in_the_cluster() {
     moving::a_state_moves_to_the_cluster_and_back_and_loses_nothing(&stores);
     moving::a_state_moves_without_a_drift_history_that_cannot_move(&stores);
     moving::an_old_manifest_is_refused_after_a_move(&stores);
+    moving::environments_with_one_backend_have_states_of_their_own(&stores);
     let Stores::Kubernetes(testbed) = &stores else { return };
     outage::an_api_server_that_is_down_during_a_run_loses_nothing(&stores, testbed);
 }

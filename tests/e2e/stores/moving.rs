@@ -75,3 +75,22 @@ pub fn an_old_manifest_is_refused_after_a_move(stores: &Stores) {
     other.expect(0, &["state", "list"]).says("ssh_file.secret");
     other.expect(0, &MIGRATE);
 }
+
+/// The backend has the same settings in both environments. A state from before the environments moves to one of them.
+pub fn environments_with_one_backend_have_states_of_their_own(stores: &Stores) {
+    let backend = stores.backend();
+    let moorfast = Folder::new(&(backend.clone() + MANIFEST));
+    moorfast.expect(0, &["apply", "--auto-approve"]);
+    let before = pulled(&moorfast);
+    moorfast.write("main.toml", &format!("{backend}{MANIFEST}\n[environments.prod]\n[environments.prod-key]\n"));
+    moorfast.expect(1, &["plan", "--env", "prod"]).complains("--migrate-state");
+    moorfast.expect(0, &["init", "--migrate-state", "--env", "prod"]).says("environment prod");
+    let state = |name: &str| {
+        let pulled = moorfast.expect(0, &["state", "pull", "--env", name]).stdout;
+        serde_json::from_str::<serde_json::Value>(&pulled).unwrap()
+    };
+    assert_eq!(state("prod"), before);
+    moorfast.expect(0, &["apply", "--auto-approve", "--env", "prod-key"]);
+    assert_ne!(state("prod-key")["lineage"], before["lineage"]);
+    assert_eq!(state("prod"), before);
+}

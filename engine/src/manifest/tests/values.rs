@@ -293,6 +293,7 @@ fn variables_come_from_the_strongest_source() {
         ],
         files: vec![file],
         arguments: vec!["count=4".to_owned(), r#"node={ name = "b", port = "22" }"#.to_owned()],
+        ..Assignments::default()
     };
     insta::assert_snapshot!(assigned(&assignments), @r#"
     count = 4

@@ -62,6 +62,7 @@ pub async fn connect(config: Json) -> Arc<dyn Connection> {
     let context = Context {
         root: PathBuf::from("/"),
         data_dir: PathBuf::from("/nonexistent"),
+        state_dir: PathBuf::from("/nonexistent"),
         untrusted: false,
         cancel: Default::default(),
         start_permit: Default::default(),

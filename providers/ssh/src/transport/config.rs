@@ -16,11 +16,13 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// The ssh_config of the user. Default: `~/.ssh/config` and the one of the system.
     pub config_file: Option<PathBuf>,
+    /// The folder of the manifest, where relative paths start.
+    pub root: PathBuf,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(10), config_file: None }
+        Self { connect_timeout: Duration::from_secs(10), config_file: None, root: PathBuf::new() }
     }
 }
 
@@ -32,7 +34,7 @@ impl Settings {
             false => root.join(path),
         });
         let connect_timeout = duration::of(config, "connect_timeout").unwrap_or(Self::default().connect_timeout);
-        Self { connect_timeout, config_file: file }
+        Self { connect_timeout, config_file: file, root: root.to_owned() }
     }
 }
 

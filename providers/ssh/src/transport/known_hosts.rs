@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 use super::failure::unusable;
 
 /// Returns the path of the file.
-pub(super) fn file(data_dir: &Path) -> PathBuf {
-    data_dir.join("known_hosts")
+pub(super) fn file(state_dir: &Path) -> PathBuf {
+    state_dir.join("known_hosts")
 }
 
 /// A host key: its type and its base64 body.
@@ -80,13 +80,13 @@ fn is_of(line: &str, name: &str) -> bool {
 /// Returns the fingerprints (`SHA256:…`) of the pinned host keys of `node`, otherwise of the trusted ones. Empty if the node is not known.
 ///
 /// # Errors
-/// If the known_hosts in `data_dir` cannot be read.
-pub fn known(node: &Node, data_dir: &Path) -> Result<Vec<String>, ProviderError> {
+/// If the known_hosts in `state_dir` cannot be read.
+pub fn known(node: &Node, state_dir: &Path) -> Result<Vec<String>, ProviderError> {
     if !node.host_keys.is_empty() {
         let fingerprint = |pin: &String| HostKey::parse(pin).map_or(pin.clone(), |key| key.fingerprint());
         return Ok(node.host_keys.iter().map(fingerprint).collect());
     }
-    let path = file(data_dir);
+    let path = file(state_dir);
     let keys = keys_of(&path, &node.name.0).map_err(|e| unusable(&path, &e))?;
     Ok(keys.iter().map(HostKey::fingerprint).collect())
 }
@@ -94,9 +94,9 @@ pub fn known(node: &Node, data_dir: &Path) -> Result<Vec<String>, ProviderError>
 /// Removes the host keys of `node` and returns whether there were any.
 ///
 /// # Errors
-/// If the known_hosts in `data_dir` cannot be read or written.
-pub fn forget(node: &Node, data_dir: &Path) -> Result<bool, ProviderError> {
-    let path = file(data_dir);
+/// If the known_hosts in `state_dir` cannot be read or written.
+pub fn forget(node: &Node, state_dir: &Path) -> Result<bool, ProviderError> {
+    let path = file(state_dir);
     let failed = |e: io::Error| unusable(&path, &e);
     if keys_of(&path, &node.name.0).map_err(failed)?.is_empty() {
         return Ok(false);

@@ -27,13 +27,13 @@ pub(super) struct AcceptedKeys {
 
 impl AcceptedKeys {
     /// Returns the keys that the manifest pins for `node`, and those known of the pinned fingerprints.
-    pub(super) fn pinned(node: &Node, data_dir: &Path) -> Result<Self, ProviderError> {
+    pub(super) fn pinned(node: &Node, state_dir: &Path) -> Result<Self, ProviderError> {
         let (fingerprints, lines): (Vec<_>, Vec<_>) =
             node.host_keys.iter().cloned().partition(|pin| pin.starts_with("SHA256:"));
         let mut keys = lines.iter().map(|line| parsed(node, line)).collect::<Result<Vec<_>, _>>()?;
         if !fingerprints.is_empty() {
             // Without the keys of earlier runs, ssh finds out by itself which key the node offers.
-            let kept = known_hosts::keys_of(&file(data_dir), &node.name.0).unwrap_or_default();
+            let kept = known_hosts::keys_of(&file(state_dir), &node.name.0).unwrap_or_default();
             keys.extend(kept.into_iter().filter(|key| fingerprints.contains(&key.fingerprint())));
         }
         Ok(Self { keys, fingerprints })
@@ -67,11 +67,11 @@ impl AcceptedKeys {
     }
 
     /// Returns the keys after a connection with the files in `directory`, the one that the node showed first, and keeps that for later runs.
-    pub(super) fn after_connection(&self, directory: &Path, node: &Node, data_dir: &Path) -> Vec<HostKey> {
+    pub(super) fn after_connection(&self, directory: &Path, node: &Node, state_dir: &Path) -> Vec<HostKey> {
         let shown = known_hosts::keys_of(&directory.join("shown"), &node.name.0).unwrap_or_default();
         let mut keys: Vec<_> = shown.into_iter().filter(|key| self.fingerprints.contains(&key.fingerprint())).collect();
         keys.extend(self.keys.iter().filter(|key| !keys.contains(key)).cloned().collect::<Vec<_>>());
-        keep(node, data_dir, &keys);
+        keep(node, state_dir, &keys);
         keys
     }
 }
@@ -80,11 +80,11 @@ impl AcceptedKeys {
 pub(super) const SCRIPT: &str = "pinned.sh";
 
 /// Keeps the keys of `node` whose fingerprints are pinned. A run that may not write, or that has no data folder, goes without them.
-fn keep(node: &Node, data_dir: &Path, keys: &[HostKey]) {
+fn keep(node: &Node, state_dir: &Path, keys: &[HostKey]) {
     let keys: Vec<_> = keys.iter().filter(|key| node.host_keys.contains(&key.fingerprint())).cloned().collect();
-    let path = file(data_dir);
+    let path = file(state_dir);
     let is_known = |kept: Vec<HostKey>| keys.iter().all(|key| kept.contains(key));
-    if data_dir.is_dir() && !known_hosts::keys_of(&path, &node.name.0).is_ok_and(is_known) {
+    if state_dir.is_dir() && !known_hosts::keys_of(&path, &node.name.0).is_ok_and(is_known) {
         let kept: io::Result<()> = known_hosts::set(&path, &node.name.0, &keys);
         if let Err(error) = kept {
             tracing::debug!(node = %node.name, %error, "the host key is not kept");
@@ -93,8 +93,8 @@ fn keep(node: &Node, data_dir: &Path, keys: &[HostKey]) {
 }
 
 /// Returns the path of the file with the keys whose fingerprints are pinned.
-fn file(data_dir: &Path) -> PathBuf {
-    data_dir.join("pinned_hosts")
+fn file(state_dir: &Path) -> PathBuf {
+    state_dir.join("pinned_hosts")
 }
 
 fn parsed(node: &Node, line: &str) -> Result<HostKey, ProviderError> {

@@ -32,7 +32,7 @@ pub(super) struct Route<'a> {
     /// The settings of the provider.
     pub(super) settings: &'a Settings,
     /// The data folder of moorfast.
-    pub(super) data_dir: &'a Path,
+    pub(super) state_dir: &'a Path,
     /// Whether unknown host keys of jump hosts are accepted.
     pub(super) accept_new: bool,
     /// The directory of the control sockets of jump hosts.
@@ -66,7 +66,7 @@ impl Route<'_> {
     /// Writes the route to `directory`. The host key of the node is checked against `known_hosts`.
     pub(super) fn prepare(&self, directory: TempDir, known_hosts: &Path) -> Result<PreparedRoute, ProviderError> {
         let hops = self.node.jump.iter().map(|text| Hop::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        let own_file = known_hosts::file(self.data_dir);
+        let own_file = known_hosts::file(self.state_dir);
         let user_files = ["~/.ssh/known_hosts", "~/.ssh/known_hosts2"].map(PathBuf::from);
         let mut through = None;
         for (index, hop) in hops.iter().enumerate() {
@@ -120,11 +120,11 @@ impl Route<'_> {
         fs::write(path, config.text(self.settings)).map_err(|e| unusable(path, &e))
     }
 
-    /// Returns the path of a key file. A relative path starts at the folder of the manifest, which contains `data_dir`.
+    /// Returns the path of a key file. A relative path starts at the folder of the manifest.
     fn key_file(&self, file: &str) -> PathBuf {
-        match self.data_dir.parent() {
-            Some(root) if !file.starts_with('~') => root.join(file),
-            _ => PathBuf::from(file),
+        match file.starts_with('~') {
+            true => PathBuf::from(file),
+            false => self.settings.root.join(file),
         }
     }
 }

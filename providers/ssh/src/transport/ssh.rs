@@ -34,7 +34,7 @@ static RETRIES: Semaphore = Semaphore::const_new(6);
 pub(crate) struct Ssh {
     node: Arc<Node>,
     settings: Settings,
-    data_dir: PathBuf,
+    state_dir: PathBuf,
     counters: Arc<Counters>,
     jump_sockets: Arc<JumpSockets>,
     servers: Arc<Servers>,
@@ -51,7 +51,7 @@ impl Ssh {
     pub(crate) fn new(
         node: Arc<Node>,
         settings: Settings,
-        data_dir: PathBuf,
+        state_dir: PathBuf,
         counters: Arc<Counters>,
         jump_sockets: Arc<JumpSockets>,
         servers: Arc<Servers>,
@@ -59,7 +59,7 @@ impl Ssh {
         Self {
             node,
             settings,
-            data_dir,
+            state_dir,
             counters,
             jump_sockets,
             servers,
@@ -146,7 +146,7 @@ impl Ssh {
             wait *= 2;
             tries += 1;
         }
-        let keys = accepted.after_connection(prepared.directory.path(), &self.node, &self.data_dir);
+        let keys = accepted.after_connection(prepared.directory.path(), &self.node, &self.state_dir);
         *self.trusted_fingerprints.lock().unwrap_or_else(PoisonError::into_inner) =
             keys.iter().map(HostKey::fingerprint).collect();
         // The session uses the control socket in this directory, and closes the connection on drop.
@@ -168,7 +168,7 @@ impl Ssh {
     }
 
     fn route<'a>(&'a self, shared: &'a Path) -> Route<'a> {
-        Route { node: &self.node, settings: &self.settings, data_dir: &self.data_dir, accept_new: false, shared }
+        Route { node: &self.node, settings: &self.settings, state_dir: &self.state_dir, accept_new: false, shared }
     }
 
     /// Returns the host keys that the connection accepts: those of this run or of the manifest, otherwise the known ones.
@@ -176,10 +176,10 @@ impl Ssh {
         let keys = match &self.accepted {
             Some(keys) => keys.clone(),
             None if self.node.host_keys.is_empty() => {
-                let path = known_hosts::file(&self.data_dir);
+                let path = known_hosts::file(&self.state_dir);
                 known_hosts::keys_of(&path, &self.node.name.0).map_err(|e| unusable(&path, &e))?
             }
-            None => return AcceptedKeys::pinned(&self.node, &self.data_dir),
+            None => return AcceptedKeys::pinned(&self.node, &self.state_dir),
         };
         Ok(AcceptedKeys { keys, ..AcceptedKeys::default() })
     }

@@ -55,30 +55,30 @@ pub(super) async fn scan(route: &Route<'_>) -> Result<Vec<HostKey>, ProviderErro
 /// Unknown keys of jump hosts are trusted too.
 ///
 /// # Errors
-/// If the node cannot be reached, or the known_hosts in `data_dir` cannot be written.
-pub async fn trust(node: &Node, data_dir: &Path, settings: &Settings) -> Result<Vec<String>, ProviderError> {
+/// If the node cannot be reached, or the known_hosts in `state_dir` cannot be written.
+pub async fn trust(node: &Node, state_dir: &Path, settings: &Settings) -> Result<Vec<String>, ProviderError> {
     if node.transport == Transport::Local {
         return Ok(Vec::new());
     }
-    std::fs::create_dir_all(data_dir).map_err(|e| unusable(data_dir, &e))?;
+    std::fs::create_dir_all(state_dir).map_err(|e| unusable(state_dir, &e))?;
     let shared = private_directory()?;
-    let keys = scan(&Route { node, settings, data_dir, accept_new: true, shared: shared.path() }).await?;
-    save_keys(node, data_dir, &keys)?;
+    let keys = scan(&Route { node, settings, state_dir, accept_new: true, shared: shared.path() }).await?;
+    save_keys(node, state_dir, &keys)?;
     Ok(keys.iter().map(HostKey::fingerprint).collect())
 }
 
 /// Returns the host keys that `node` offers now, known or not.
 pub(crate) async fn offered_keys(
     node: &Node,
-    data_dir: &Path,
+    state_dir: &Path,
     settings: &Settings,
 ) -> Result<Vec<HostKey>, ProviderError> {
     let shared = private_directory()?;
-    scan(&Route { node, settings, data_dir, accept_new: false, shared: shared.path() }).await
+    scan(&Route { node, settings, state_dir, accept_new: false, shared: shared.path() }).await
 }
 
 /// Writes `keys` as the host keys of `node`, instead of those known before.
-pub(crate) fn save_keys(node: &Node, data_dir: &Path, keys: &[HostKey]) -> Result<(), ProviderError> {
-    let path = known_hosts::file(data_dir);
+pub(crate) fn save_keys(node: &Node, state_dir: &Path, keys: &[HostKey]) -> Result<(), ProviderError> {
+    let path = known_hosts::file(state_dir);
     known_hosts::set(&path, &node.name.0, keys).map_err(|e| unusable(&path, &e))
 }

@@ -66,6 +66,7 @@ impl World {
         let context = Context {
             root: root.to_owned(),
             data_dir: root.join(".moorfast"),
+            state_dir: root.join(".moorfast"),
             untrusted: false,
             cancel: cancel.clone(),
             start_permit: StartPermit::default(),

@@ -1,0 +1,99 @@
+//! The choice of an environment: `--env NAME` or MOORFAST_ENV.
+
+use moorfast_engine::manifest::Manifest;
+use moorfast_engine::model::suggest;
+use moorfast_engine::plan::Plan;
+use moorfast_engine::state::EnvironmentName;
+
+use crate::backend;
+use crate::error::Error;
+use crate::inputs::Inputs;
+use crate::invocation::Invocation;
+
+/// Checks that an environment is chosen if the manifest has environments, and that the chosen one exists.
+///
+/// MOORFAST_ENV is not ignored in a manifest without environments: a file with the environments may be missing, and without it the state would be another one.
+///
+/// # Errors
+/// If none is chosen, with a list of the environments, or if the chosen one does not exist.
+pub fn check(manifest: &Manifest) -> Result<(), Error> {
+    let names: Vec<_> = manifest.environments.keys().map(EnvironmentName::as_str).collect();
+    let Some(chosen) = &manifest.environment else {
+        return match names.is_empty() {
+            true => Ok(()),
+            false => Err(Error::usage(
+                format!("no environment is chosen: the manifest has {}", listed(&names)),
+                format!("choose one with `--env {}`, or with MOORFAST_ENV", names[0]),
+            )),
+        };
+    };
+    if manifest.environments.contains_key(chosen) {
+        return Ok(());
+    }
+    if names.is_empty() {
+        return Err(Error::usage(
+            format!("cannot use the environment `{chosen}`: the manifest has no environments"),
+            format!("omit `--env` and unset MOORFAST_ENV, or declare [environments.{chosen}]"),
+        ));
+    }
+    let help = suggest(chosen.as_str(), names.iter().copied());
+    let help = help.unwrap_or_else(|| format!("its environments are {}", listed(&names)));
+    Err(Error::usage(format!("the manifest has no environment `{chosen}`"), help))
+}
+
+/// Checks that a plan is of the chosen environment.
+///
+/// # Errors
+/// If it is of another one.
+pub fn check_plan(plan: &Plan, chosen: Option<&EnvironmentName>) -> Result<(), Error> {
+    if plan.environment.as_ref() == chosen {
+        return Ok(());
+    }
+    let name = |environment: Option<&EnvironmentName>| match environment {
+        Some(name) => format!("the environment `{name}`"),
+        None => "no environment".to_owned(),
+    };
+    Err(Error::usage(
+        format!("cannot apply this plan in {}: it was made for {}", name(chosen), name(plan.environment.as_ref())),
+        "choose the environment of the plan, or make a new plan",
+    ))
+}
+
+fn listed(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// An environment with the place of its state.
+pub struct Placed {
+    /// The name.
+    pub name: EnvironmentName,
+    /// Whether it is the chosen one.
+    pub is_chosen: bool,
+    /// The place of its state, or the reason why it is unknown, for example a variable without a value.
+    pub place: Result<String, String>,
+}
+
+/// Returns all environments of the manifest. Opens no state.
+pub fn all(invocation: &Invocation, manifest: &Manifest, inputs: &Inputs) -> Vec<Placed> {
+    let names = manifest.environments.keys();
+    let placed = names.map(|name| Placed {
+        name: name.clone(),
+        is_chosen: manifest.environment.as_ref() == Some(name),
+        place: place(invocation, manifest.clone().in_environment(Some(name.clone())), inputs),
+    });
+    placed.collect()
+}
+
+/// Returns the place of the state of a manifest in its environment.
+fn place(invocation: &Invocation, manifest: Manifest, inputs: &Inputs) -> Result<String, String> {
+    let variables = inputs.known_values(&manifest);
+    let location = variables.and_then(|variables| backend::configured(&manifest, &variables));
+    let folder = EnvironmentName::folder(manifest.environment.as_ref(), &invocation.data_dir());
+    location.map(|location| backend::place(&location, &folder)).map_err(|error| match error {
+        Error::Manifest { diagnostics, .. } => {
+            let mut summaries = diagnostics.into_iter().map(|diagnostic| diagnostic.summary);
+            summaries.next().unwrap_or_default()
+        }
+        other => other.to_string(),
+    })
+}
