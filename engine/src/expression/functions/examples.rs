@@ -4,6 +4,7 @@
 pub(super) const EXAMPLES: &[(&str, &str)] = &[
     ("abs", "abs(-5)"),
     ("abspath", r#"abspath("motd")"#),
+    ("age_decrypt", r#"age_decrypt(file("password.age"))"#),
     ("alltrue", "alltrue([true, false])"),
     ("anytrue", "anytrue([true, false])"),
     ("base64decode", r#"base64decode("aGVsbG8=")"#),
