@@ -9,6 +9,9 @@ use crate::configuration::scope::{InstanceScope, Values, input};
 use crate::manifest::{Manifest, ModuleCall, for_each_members, has_unknown_keys, unknown_for_each};
 use crate::model::{Diagnostic, ModulePath, Value};
 
+/// The module instances of a call with their keys, or why the call is not expanded.
+type Called = Result<Vec<(Option<String>, Module)>, Diagnostic>;
+
 impl Module {
     /// Creates the root with the values of its variables.
     pub fn root(manifest: Arc<Manifest>, variables: BTreeMap<String, Value>) -> Self {
@@ -60,12 +63,7 @@ impl Expanded {
     }
 
     /// Returns the module instances of a call, one for each element of its `for_each`, or why the call is not expanded.
-    fn instances_of_call(
-        &self,
-        caller: usize,
-        name: &str,
-        block: &ModuleCall,
-    ) -> Result<Result<Vec<(Option<String>, Module)>, Diagnostic>, Vec<Diagnostic>> {
+    fn instances_of_call(&self, caller: usize, name: &str, block: &ModuleCall) -> Result<Called, Vec<Diagnostic>> {
         let instance = |each: Option<(String, Value)>, collection| {
             let key = each.as_ref().map(|(key, _)| key.clone());
             let call = Call { caller, name: name.to_owned(), each, collection };
