@@ -82,7 +82,7 @@ fn the_modules_of_the_other_crates_import_each_other_without_circles() {
                 .filter_map(imported)
                 .for_each(|imported| _ = imports.add_edge(module, imported, ()));
         }
-        assert!(imports.edge_count() > 3, "too few imports were found in {folder}: {imports:?}");
+        assert!(imports.edge_count() > 0, "no imports were found in {folder}");
         let circles = circles(&imports);
         assert!(circles.is_empty(), "modules of {folder} that import each other: {circles:#?}");
     }
