@@ -26,6 +26,7 @@ mod plan_files;
 mod policies;
 mod review;
 mod signatures;
+mod sites;
 mod streams;
 mod untrusted;
 mod validation;

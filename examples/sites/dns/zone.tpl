@@ -1,0 +1,3 @@
+%{ for name, address in addresses ~}
+api  300 IN A ${address} ; ${name}
+%{ endfor ~}

@@ -1,0 +1,4 @@
+# Cluster ${cluster}
+%{ for n in nodes ~}
+${n.vars.address} ${n.name}
+%{ endfor ~}
