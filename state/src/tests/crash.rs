@@ -69,8 +69,11 @@ pub(super) async fn a_killed_writer_loses_nothing_that_was_acknowledged(bed: Bed
         heard.check(&found);
         assert!(found.serial.get() >= serial, "round {round}: the serial went back");
         serial = found.serial.get();
-        // The next run closes the open operations.
+        // The next run closes the open operations. A server may commit the last write of the killed process after the snapshot above, but
+        // not after the lock has a new owner.
         let lock = locked(&store).await;
+        let found = store.snapshot().await.unwrap();
+        heard.check(&found);
         for intent in &found.intents {
             lock.finish(&intent.id, Outcome::Unchanged).await.unwrap();
             lost += 1;
@@ -121,6 +124,7 @@ async fn is_as_acknowledged(bed: &Bed, said: &BTreeSet<String>, at: &str) {
     );
     // The lock of the dead process is free, and the next run closes its open operations.
     let lock = locked(&store).await;
+    let found = store.snapshot().await.unwrap();
     for intent in &found.intents {
         lock.finish(&intent.id, Outcome::Put(record(&intent.address, 1).into())).await.unwrap();
     }
