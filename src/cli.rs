@@ -6,6 +6,7 @@ use clap::{ColorChoice, Parser};
 use moorfast_engine::state::EnvironmentName;
 
 use crate::commands::Command;
+use crate::completion;
 
 /// Manages the nodes and objects of a Kubernetes cluster with a manifest: plans changes, applies exactly what was planned, and
 /// detects drift.
@@ -53,7 +54,7 @@ pub struct Globals {
     #[arg(long, global = true, value_name = "NAME", env = "MOORFAST_SITE", hide_env_values = true)]
     pub site: Option<String>,
     /// The environment to use, one of [environments.NAME] in the manifest
-    #[arg(long, global = true, value_name = "NAME", env = "MOORFAST_ENV", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "NAME", env = "MOORFAST_ENV", hide_env_values = true, add = completion::environment())]
     pub env: Option<EnvironmentName>,
     /// Refuse data sources that run commands on this machine, for a manifest that nobody reviewed
     #[arg(long, global = true, env = "MOORFAST_NO_LOCAL_COMMANDS", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]

@@ -148,12 +148,18 @@ pub fn output() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| matching(typed, |_| outputs().unwrap_or_default()))
 }
 
+/// Completes the name of an environment.
+pub fn environment() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| matching(typed, |_| environments().unwrap_or_default()))
+}
+
 /// Completes what `moorfast explain` explains.
 pub fn subject() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         matching(typed, |typed| {
             let known = COMPLETED.get().map(|invocation| explained_names(invocation.catalogue()));
-            known.into_iter().flatten().chain(addresses(typed).into_iter().flatten()).collect()
+            let of_manifest = [addresses(typed), environments()].into_iter().flatten().flatten();
+            known.into_iter().flatten().chain(of_manifest).collect()
         })
     })
 }
@@ -166,16 +172,18 @@ fn matching(typed: &OsStr, names: impl Fn(&str) -> Vec<String>) -> Vec<Completio
     names.into_iter().filter(|name| name.starts_with(typed)).map(CompletionCandidate::new).collect()
 }
 
-/// Returns the addresses of the resources. If the typed text has a bracket, returns the instances of its resource.
+/// Returns the addresses of the modules and resources. If the typed text has a bracket, returns the instances that its beginning selects.
 fn addresses(typed: &str) -> Option<Vec<String>> {
     let invocation = COMPLETED.get()?;
-    let manifest = invocation.any_manifest().ok()?;
-    let Some((resource, _)) = typed.split_once('[') else {
-        return Some(manifest.resources.keys().map(ToString::to_string).collect());
+    let Some((beginning, _)) = typed.split_once('[') else {
+        return Some(invocation.any_manifest().ok()?.addresses());
     };
-    let resource = manifest.resources.keys().find(|address| address.to_string() == resource)?;
-    let instances = invocation.workspace(&Inputs::default()).ok()?.instances(resource).ok()?;
+    let instances = invocation.workspace(&Inputs::default()).ok()?.instances(&beginning.parse().ok()?).ok()?;
     Some(instances.iter().map(ToString::to_string).collect())
+}
+
+fn environments() -> Option<Vec<String>> {
+    Some(COMPLETED.get()?.any_manifest().ok()?.environments.keys().map(ToString::to_string).collect())
 }
 
 /// Returns the names of the nodes. If the inventory cannot be evaluated, returns those of the blocks that are one node.

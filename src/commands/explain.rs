@@ -1,8 +1,8 @@
 //! `moorfast explain`
 
 use moorfast_engine::expression::functions;
-use moorfast_engine::manifest::Manifest;
-use moorfast_engine::model::{Address, Diagnostic, Mode, Schema, nearest};
+use moorfast_engine::manifest::{Manifest, Resource};
+use moorfast_engine::model::{Address, Diagnostic, Mode, Pattern, Schema, nearest};
 use moorfast_engine::reference::{BlockSchemas, attribute_reference, function_reference, reference};
 
 use crate::completion;
@@ -10,16 +10,17 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
 use crate::invocation::Invocation;
-use crate::render::explanation::{Instances, address, markdown};
+use crate::render::explanation::{self, Instances, markdown};
 use crate::render::text::Text;
 
-/// Explain a type, an attribute, a function or an address.
+/// Explain a type, an attribute, a function, an address or an environment.
 ///
 /// Explains a resource type (`ssh_file`), a data source (`data.ssh_facts`), an attribute (`ssh_file.content`), the configuration of a provider or a backend
-/// (`providers.ssh`, `backend.s3`), a function (`join`), or what the manifest says at an address (`ssh_file.motd`). Reads only the manifest.
+/// (`providers.ssh`, `backend.s3`), a function (`join`), or what the manifest says at an address (`ssh_file.motd`, `module.web`) or about an environment
+/// (`production`). Reads only the manifest.
 #[derive(Debug, clap::Args)]
 pub struct Explain {
-    /// The type, attribute, function or address
+    /// The type, attribute, function, address or environment
     #[arg(add = completion::subject())]
     name: String,
     #[command(flatten)]
@@ -31,31 +32,64 @@ impl Explain {
         let name = self.name.trim().trim_end_matches("()");
         // A type is explained without a manifest, and with one that is not valid.
         let manifest = invocation.any_manifest().ok();
-        let declared = manifest.as_ref().and_then(|manifest| {
-            let address: Address = name.parse().ok()?;
-            manifest.resources.contains_key(&address.resource).then_some(address)
-        });
-        let text = match (declared, manifest) {
-            (Some(declared), Some(manifest)) => self.declared(invocation, &manifest, &declared)?,
-            (_, manifest) => markdown(&documentation(name, invocation.catalogue(), manifest.as_deref())?),
+        let declared = match &manifest {
+            Some(manifest) => self.declared(invocation, manifest, name)?,
+            None => None,
+        };
+        let text = match declared {
+            Some(text) => text,
+            None => markdown(&documentation(name, invocation.catalogue(), manifest.as_deref())?),
         };
         invocation.ui.out(text)?;
         Ok(Exit::Success)
     }
 
-    /// Explains an address of the manifest.
-    fn declared(&self, invocation: &Invocation, manifest: &Manifest, declared: &Address) -> Result<Text, Error> {
+    /// Explains what the manifest declares with this name, if it declares anything.
+    fn declared(&self, invocation: &Invocation, manifest: &Manifest, name: &str) -> Result<Option<Text>, Error> {
+        if let Some((_, environment)) = manifest.environments.iter().find(|(known, _)| known.as_str() == name) {
+            return Ok(Some(explanation::environment(manifest, name, environment)));
+        }
+        match name.parse() {
+            Ok(Pattern::Module(path)) => match manifest.call(&path) {
+                Some(call) => {
+                    let instances = self.instances(invocation, manifest, &Pattern::Module(path))?;
+                    Ok(Some(explanation::module(manifest, name, call, &instances)))
+                }
+                None => Ok(None),
+            },
+            Ok(Pattern::Resource(address)) => match manifest.resource(&address.resource) {
+                Some(block) => self.resource(invocation, manifest, &address, block).map(Some),
+                None => Ok(None),
+            },
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Returns the instances that `pattern` selects.
+    fn instances(&self, invocation: &Invocation, manifest: &Manifest, pattern: &Pattern) -> Result<Instances, Error> {
         let instances = invocation.workspace(&self.inputs).and_then(|workspace| {
-            let found = workspace.instances(&declared.resource);
+            let found = workspace.instances(pattern);
             found.map_err(|diagnostics| Error::Manifest { sources: manifest.sources.clone(), diagnostics })
         });
-        let instances = match instances {
-            Ok(found) => Instances::Known(found),
-            Err(Error::Manifest { diagnostics, .. }) => Instances::Unknown(reason(diagnostics)),
-            Err(error) => return Err(error),
-        };
+        match instances {
+            Ok(found) => Ok(Instances::Known(found)),
+            Err(Error::Manifest { diagnostics, .. }) => Ok(Instances::Unknown(reason(diagnostics))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Explains the address of a resource or an instance.
+    fn resource(
+        &self,
+        invocation: &Invocation,
+        manifest: &Manifest,
+        declared: &Address,
+        block: &Resource,
+    ) -> Result<Text, Error> {
+        let resource = Pattern::Resource(declared.resource.instance(None));
+        let instances = self.instances(invocation, manifest, &resource)?;
         if let (Some(_), Instances::Known(known)) = (&declared.key, &instances)
-            && !known.contains(declared)
+            && !known.iter().any(|instance| instance.matches(&Pattern::Resource(declared.clone())))
         {
             let known: Vec<_> = known.iter().map(ToString::to_string).collect();
             return Err(unknown(&declared.to_string(), "instance", known.iter().map(String::as_str)));
@@ -66,7 +100,7 @@ impl Explain {
             Mode::Data => format!("data.{}", declared.resource.resource_type),
         };
         let resource_type = types.iter().find(|(title, _)| *title == name);
-        Ok(address(manifest, declared, &instances, resource_type))
+        Ok(explanation::resource(manifest, declared, block, &instances, resource_type))
     }
 }
 
@@ -87,17 +121,19 @@ fn documentation(name: &str, catalogue: BlockSchemas, manifest: Option<&Manifest
     if let Some((title, schema)) = schemas.iter().find(|(title, _)| is_inside(title)) {
         let path: Vec<_> = name.split('.').skip(title.split('.').count()).collect();
         return attribute_reference(title, schema, &path).map_err(|mut known| {
-            known.extend(addresses(manifest));
+            known.extend(declared_names(manifest));
             unknown(name, "attribute or address", known.iter().map(String::as_str))
         });
     }
     let mut known = names(schemas);
-    known.extend(addresses(manifest));
-    Err(unknown(name, "type, function or address", known.iter().map(String::as_str)))
+    known.extend(declared_names(manifest));
+    Err(unknown(name, "type, function, address or environment", known.iter().map(String::as_str)))
 }
 
-fn addresses(manifest: Option<&Manifest>) -> impl Iterator<Item = String> {
-    manifest.into_iter().flat_map(|manifest| manifest.resources.keys()).map(ToString::to_string)
+/// Returns the addresses of a manifest and the names of its environments.
+fn declared_names(manifest: Option<&Manifest>) -> impl Iterator<Item = String> {
+    let environments = |manifest: &Manifest| manifest.environments.keys().map(ToString::to_string).collect::<Vec<_>>();
+    manifest.into_iter().flat_map(move |manifest| manifest.addresses().into_iter().chain(environments(manifest)))
 }
 
 fn unknown<'a>(name: &str, kind: &str, known: impl IntoIterator<Item = &'a str>) -> Error {

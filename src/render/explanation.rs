@@ -1,7 +1,7 @@
 //! Explanations of types, functions and addresses for the terminal.
 
-use moorfast_engine::manifest::Manifest;
-use moorfast_engine::model::{Address, Schema};
+use moorfast_engine::manifest::{Environment, Manifest, ModuleCall, Resource};
+use moorfast_engine::model::{Address, Schema, Span};
 
 use super::text::{Line, Style, Text, styled};
 
@@ -28,28 +28,69 @@ fn line(line: &str) -> Line {
     }
 }
 
-/// Returns what the manifest says at an address. `resource_type` is the type with the name under which it is explained.
-pub fn address(
+/// Returns what the manifest says at the address of a resource or an instance. `resource_type` is the type with the name under which it is explained.
+pub fn resource(
     manifest: &Manifest,
     address: &Address,
+    block: &Resource,
     instances: &Instances,
     resource_type: Option<&(String, Schema)>,
 ) -> Text {
     let mut lines = vec![styled(Style::Bold, address), Line::default()];
-    let resource = &address.resource;
     if let Some((name, schema)) = resource_type {
         let summary = schema.doc.trim().split(". ").next().unwrap_or_default().trim_end_matches('.');
         lines.push(Line::from(format!("{summary}. `moorfast explain {name}` describes the attributes.")));
         lines.push(Line::default());
     }
-    if let Some(block) = manifest.resources.get(resource)
-        && let Some((file, line, _)) = manifest.sources.locate(block.span)
-    {
-        let path = file.path.strip_prefix(".").unwrap_or(&file.path);
-        lines.push(styled(Style::Bold, format!("{}:{line}", path.display())));
-        lines.extend(block_text(&file.text, line).map(|text| Line::from("  ") + text));
+    lines.extend(written(manifest, block.span));
+    lines.extend(listed(instances));
+    lines.into()
+}
+
+/// Returns the call of a module, the variables of the module, and its instances.
+pub fn module(manifest: &Manifest, name: &str, call: &ModuleCall, instances: &Instances) -> Text {
+    let mut lines = vec![styled(Style::Bold, name), Line::default()];
+    lines.extend(written(manifest, call.span));
+    let variables = &call.manifest.variables;
+    if !variables.is_empty() {
+        lines.push(styled(Style::Bold, "Inputs"));
+    }
+    for (variable, declared) in variables {
+        let required = if declared.default.is_none() { " (required)" } else { "" };
+        let description = declared.description.iter().map(|text| format!(": {text}"));
+        lines.push(Line::from(format!("  {variable}{required}{}", description.collect::<String>())));
+    }
+    if !variables.is_empty() {
         lines.push(Line::default());
     }
+    lines.extend(listed(instances));
+    lines.into()
+}
+
+/// Returns what the manifest says about an environment.
+pub fn environment(manifest: &Manifest, name: &str, environment: &Environment) -> Text {
+    let mut lines = vec![styled(Style::Bold, name), Line::default()];
+    lines.push(Line::from(format!(
+        "An environment. `--env {name}` chooses it; `moorfast env list` shows where its state is."
+    )));
+    lines.push(Line::default());
+    lines.extend(written(manifest, environment.span));
+    lines.into()
+}
+
+/// Returns the place and the text of the block at `span`.
+fn written(manifest: &Manifest, span: Span) -> Vec<Line> {
+    let Some((file, line, _)) = manifest.sources.locate(span) else { return Vec::new() };
+    let path = file.path.strip_prefix(".").unwrap_or(&file.path);
+    let mut lines = vec![styled(Style::Bold, format!("{}:{line}", path.display()))];
+    lines.extend(block_text(&file.text, line).map(|text| Line::from("  ") + text));
+    lines.push(Line::default());
+    lines
+}
+
+/// Returns the list of instances.
+fn listed(instances: &Instances) -> Vec<Line> {
+    let mut lines = Vec::new();
     match instances {
         Instances::Unknown(reason) => lines.push(Line::from(format!("The instances are not known: {reason}"))),
         Instances::Known(found) if found.is_empty() => lines.push(Line::from("No instances.")),
@@ -62,7 +103,7 @@ pub fn address(
             }
         }
     }
-    lines.into()
+    lines
 }
 
 /// Returns the lines of a block: from its header to the next one, without empty lines and comments at the end.

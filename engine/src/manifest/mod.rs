@@ -124,6 +124,13 @@ impl Manifest {
         false
     }
 
+    /// Returns the call of the module at `path`, without regard to keys.
+    pub fn call(&self, path: &ModulePath) -> Option<&ModuleCall> {
+        let (called, outer) = path.steps().split_last()?;
+        let caller = outer.iter().try_fold(self, |module, step| Some(&*module.modules.get(&step.name)?.manifest))?;
+        caller.modules.get(&called.name)
+    }
+
     /// Returns the block of a resource of this manifest or of one of its modules.
     pub fn resource(&self, address: &ResourceAddress) -> Option<&Resource> {
         if address.module.is_root() {
@@ -131,6 +138,16 @@ impl Manifest {
         }
         let own = ResourceAddress { module: ModulePath::root(), ..address.clone() };
         self.module(&address.module)?.resources.get(&own)
+    }
+
+    /// Returns the addresses of all modules and resources, without keys.
+    pub fn addresses(&self) -> Vec<String> {
+        let of_module = |(path, module): (ModulePath, &Manifest)| {
+            let name = (!path.is_root()).then(|| path.to_string());
+            let resources: Vec<_> = module.resources.keys().map(|address| address.within(&path).to_string()).collect();
+            name.into_iter().chain(resources)
+        };
+        self.modules().into_iter().flat_map(of_module).collect()
     }
 
     /// Returns this manifest and all modules that it calls, directly or through other modules, with their paths.

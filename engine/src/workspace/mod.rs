@@ -23,7 +23,7 @@ use crate::configuration::static_data::StaticData;
 use crate::configuration::static_values::{StaticValues, deduplicated};
 use crate::expression::Expr;
 use crate::manifest::{Inventory, Manifest};
-use crate::model::{Address, Attributes, Decoded, Diagnostic, Mark, ResourceAddress, Value, unseal};
+use crate::model::{Address, Attributes, Decoded, Diagnostic, Mark, Pattern, Value, unseal};
 use crate::provider::Provider;
 use crate::provider::catalog::Catalog;
 
@@ -147,14 +147,15 @@ impl Workspace {
         Ok(self.expanded()?.inventory.clone())
     }
 
-    /// Returns the instances of a resource.
+    /// Returns the instances that `pattern` selects, in the order of their resources.
     ///
     /// # Errors
     /// If the manifest is invalid.
-    pub fn instances(&self, resource: &ResourceAddress) -> Result<Vec<Address>, Vec<Diagnostic>> {
+    pub fn instances(&self, pattern: &Pattern) -> Result<Vec<Address>, Vec<Diagnostic>> {
         let expanded = self.expanded()?;
-        let places = expanded.by_resource.get(resource).map(Vec::as_slice).unwrap_or_default();
-        Ok(places.iter().map(|place| expanded.instances[*place].address.clone()).collect())
+        let resources = expanded.resources_of(pattern).into_iter();
+        let instances = resources.flat_map(|resource| expanded.instances_of_resource(resource));
+        Ok(instances.map(|instance| instance.address.clone()).filter(|address| address.matches(pattern)).collect())
     }
 
     /// Returns the configuration of a provider instance, validated and with defaults. Returns no attributes if this binary does not have the provider.

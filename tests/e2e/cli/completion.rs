@@ -58,6 +58,26 @@ fn names_of_the_manifest_are_candidates() {
 }
 
 #[test]
+fn environments_and_modules_are_candidates() {
+    let folder = Folder::new(MANIFEST);
+    folder.write("more.toml", "[environments.prod]\n\n[environments.staging]\n\n[module.site]\nsource = \"./site\"\n");
+    folder.write("site/main.toml", "[resource.ssh_file.page]\non = \"gpu01\"\npath = \"/srv/a\"\ncontent = \"a\"\n");
+    let cases: [(&[&str], &[&str]); 5] = [
+        (&["plan", "--env", "st"], &["staging"]),
+        (&["plan", "-env=pr"], &["-env=prod"]),
+        (&["plan", "--target", "module."], &["module.site", "module.site.ssh_file.page"]),
+        (
+            &["--env", "prod", "plan", "--target", "module.site.ssh_file.page["],
+            &["module.site.ssh_file.page[\"gpu01\"]"],
+        ),
+        (&["explain", "stag"], &["staging"]),
+    ];
+    for (words, expected) in cases {
+        assert_eq!(candidates(&folder, words), expected, "{words:?}");
+    }
+}
+
+#[test]
 fn a_manifest_that_is_missing_or_not_valid_has_no_candidates_and_no_errors() {
     for manifest in ["[resource", "[resource.ssh_file.a]\non = \"nowhere\"\n", "[variables.a]\n[nodes.'${var.a}']\n"] {
         let folder = Folder::new(manifest);

@@ -61,6 +61,38 @@ main.toml:8
 }
 
 #[test]
+fn modules_and_environments_are_explained() {
+    let folder = Folder::new(MANIFEST);
+    let more = "\n[environments.prod]\nvariables = {}\n\n[module.site]\nsource = \"./site\"\nfor_each = [\"a\", \"b\"]\ninputs = { name = \"${each.key}\" }\n";
+    folder.write("more.toml", more);
+    let module = "[variables.name]\ntype = \"string\"\ndescription = \"Name of the site.\"\n\n[resource.ssh_file.page]\non = \"gpu01\"\npath = \"/srv/${var.name}\"\ncontent = \"page\"\n";
+    folder.write("site/main.toml", module);
+    let site = folder.expect(0, &["explain", "module.site", "--env", "prod"]);
+    let expected = r#"module.site
+
+more.toml:5
+  [module.site]
+  source = "./site"
+  for_each = ["a", "b"]
+  inputs = { name = "${each.key}" }
+
+Inputs
+  name (required): Name of the site.
+
+2 instances
+  module.site["a"].ssh_file.page["gpu01"]
+  module.site["b"].ssh_file.page["gpu01"]
+"#;
+    assert_eq!(site.stdout, expected);
+    let page = folder.expect(0, &["explain", "module.site.ssh_file.page", "--env", "prod"]);
+    page.says("site/main.toml:5\n  [resource.ssh_file.page]").says("2 instances");
+    let one = folder.expect(0, &["explain", "module.site[\"b\"].ssh_file.page", "--env", "prod"]);
+    one.says("1 instance\n  module.site[\"b\"].ssh_file.page[\"gpu01\"]");
+    folder.expect(0, &["explain", "prod"]).says("prod\n\nAn environment. ").says("[environments.prod]");
+    folder.expect(1, &["explain", "module.siet"]).complains("did you mean `module.site`?");
+}
+
+#[test]
 fn an_unknown_name_has_a_suggestion() {
     let folder = Folder::new(MANIFEST);
     for (name, help) in [
