@@ -20,7 +20,6 @@ use super::fields::FieldSet;
 use super::key::ObjectKey;
 use super::observation::{PrivateData, attributes};
 use super::ownership::{self, shared_fields};
-use super::provided::defines;
 use super::reading::{is_being_deleted, namespace, resolved, view};
 use super::retained::with_retained_values;
 
@@ -129,10 +128,7 @@ async fn apply_all(
         let served = cluster.served(&document.key.api_version, &document.key.kind).await?;
         let served = served.ok_or_else(|| not_served(&document.key.api_version, &document.key.kind))?;
         let object = ObjectOperation { cluster, operation, deadline, key: resolved(&document.key, &served), served };
-        // A custom resource of the same instance cannot be created before its kind is served.
-        let is_needed =
-            condition == WaitCondition::None && declared.documents().iter().any(|d| defines(&document, &d.key));
-        let condition = if is_needed { &WaitCondition::Kind } else { &condition };
+        let condition = condition_for(&object.key, &condition);
         let name = object.key.to_string();
         let (yielded, removable) = (private.yielded(&name), private.removable(&name));
         let document = document.without_empty(&yielded);
@@ -143,6 +139,15 @@ async fn apply_all(
         done.push(AppliedObject { key: object.key, projected, dropped });
     }
     delete_undeclared(cluster, operation, deadline, done).await
+}
+
+/// Returns the condition to wait for. A CustomResourceDefinition is always established before the apply goes on: its objects, also those of other resources,
+/// cannot be created before the cluster serves their kind.
+fn condition_for<'c>(key: &ObjectKey, requested: &'c WaitCondition) -> &'c WaitCondition {
+    match requested {
+        WaitCondition::None if key.kind == "CustomResourceDefinition" => &WaitCondition::Kind,
+        requested => requested,
+    }
 }
 
 /// Returns the planned action of the object.
@@ -429,5 +434,26 @@ fn deletion_blocker(object: &Json) -> String {
     match names.as_slice() {
         [] => "it is being deleted".to_owned(),
         names => format!("blocked by finalizer {}{messages}", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_custom_resource_definition_is_always_established() {
+        let key = |api_version: &str, kind: &str| ObjectKey {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            namespace: None,
+            name: "a".to_owned(),
+        };
+        let definition = key("apiextensions.k8s.io/v1", "CustomResourceDefinition");
+        let deployment = key("apps/v1", "Deployment");
+        assert_eq!(condition_for(&definition, &WaitCondition::None), &WaitCondition::Kind);
+        assert_eq!(condition_for(&deployment, &WaitCondition::None), &WaitCondition::None);
+        let named = WaitCondition::Condition("NamesAccepted".to_owned());
+        assert_eq!(condition_for(&definition, &named), &named);
     }
 }

@@ -77,7 +77,8 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
                 Kind::Any,
                 "Condition to wait for after an apply. `true`: the default of the kind (rollout of a Deployment, StatefulSet or DaemonSet, completion of a Job, \
                  an established CustomResourceDefinition, an available APIService, an active Namespace, a bound PersistentVolumeClaim, a ready Pod). \
-                 `{ condition = \"Ready\" }`: a condition of the status. `{ jsonpath = \"{.status.phase}=Running\" }`: a value of the object. `false`: do not wait.",
+                 `{ condition = \"Ready\" }`: a condition of the status. `{ jsonpath = \"{.status.phase}=Running\" }`: a value of the object. `false`: do not wait, \
+                 except for a CustomResourceDefinition, whose objects cannot be created before it is established.",
             )
             .or(true),
         ],

@@ -115,7 +115,7 @@ fn is_namespace(key: &ObjectKey) -> bool {
 }
 
 /// Whether `definition` is the CustomResourceDefinition of the kind of `key`.
-pub(super) fn defines(definition: &Document, key: &ObjectKey) -> bool {
+fn defines(definition: &Document, key: &ObjectKey) -> bool {
     let text = |path: &[&str]| text(&definition.declared, path);
     definition.key.kind == "CustomResourceDefinition"
         && text(&["spec", "group"]) == Some(key.group())
