@@ -110,9 +110,9 @@ fn a_chart_that_does_not_render_has_the_message_of_helm_without_secrets() {
 #[test]
 fn a_program_gets_no_value_as_an_argument_and_nothing_of_the_user() {
     let folder = site("");
-    let told = folder.path("told");
-    let script = r#"{ echo "$@"; set; read -r line; echo "$line"; } >>TOLD; echo '{apiVersion: v1, kind: Namespace, metadata: {name: a}}'"#;
-    program(&folder, "helm", &script.replace("TOLD", told.to_str().unwrap()));
+    let received = folder.path("received");
+    let script = r#"{ echo "$@"; set; read -r line; echo "$line"; } >>RECEIVED; echo '{apiVersion: v1, kind: Namespace, metadata: {name: a}}'"#;
+    program(&folder, "helm", &script.replace("RECEIVED", received.to_str().unwrap()));
     program(&folder, "kubectl", "echo \"{apiVersion: v1, kind: Namespace, metadata: {name: $1}}\"");
     let environment = [
         ("PATH", folder.path("bin")),
@@ -124,13 +124,13 @@ fn a_program_gets_no_value_as_an_argument_and_nothing_of_the_user() {
     let mut command = folder.command(&["plan"]);
     let planned = Run::of(command.envs(environment).output().unwrap());
     assert_eq!(planned.code, 0, "{planned}");
-    let told = fs::read_to_string(told).unwrap();
-    let lines: Vec<_> = told.lines().filter(|line| line.contains("template ") || line.starts_with('{')).collect();
-    let [arguments, ..] = lines.as_slice() else { panic!("{told}") };
+    let received = fs::read_to_string(received).unwrap();
+    let lines: Vec<_> = received.lines().filter(|line| line.contains("template ") || line.starts_with('{')).collect();
+    let [arguments, ..] = lines.as_slice() else { panic!("{received}") };
     assert_eq!(*arguments, "template --values=- --include-crds --namespace=rendered -- shop ./charts/web");
-    assert!(lines.contains(&format!(r#"{{"level":"info","password":"{PASSWORD}"}}"#).as_str()), "{told}");
-    assert_eq!(told.matches(PASSWORD).count(), 1, "{told}");
-    assert!(!told.contains("of-the-user"), "{told}");
+    assert!(lines.contains(&format!(r#"{{"level":"info","password":"{PASSWORD}"}}"#).as_str()), "{received}");
+    assert_eq!(received.matches(PASSWORD).count(), 1, "{received}");
+    assert!(!received.contains("of-the-user"), "{received}");
 }
 
 #[test]
