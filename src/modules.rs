@@ -6,14 +6,16 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use moorfast_engine::manifest::{GitSource, LOCK_FILE, LockFile, LockedModule, Manifest, fetched_folder, tree_digest};
-use tokio::process::Command;
+use moorfast_engine::manifest::{
+    GitSource, LOCK_FILE, LockFile, LockedModule, Manifest, fetched_folder, modules_folder, tree_digest,
+};
+use moorfast_programs::{Kept, Limits, RunError};
 
 use crate::atomic;
 use crate::error::Error;
 
-/// Maximum time of one `git` process.
-const LIMIT: Duration = Duration::from_secs(300);
+/// The limits of one `git` process.
+const LIMITS: Limits = Limits { time: Duration::from_secs(300), output: 1 << 20, errors: Kept::Start(16 << 10) };
 
 /// What became of a repository.
 pub enum Fetched {
@@ -70,7 +72,7 @@ fn write(root: &Path, lock: &LockFile) -> Result<(), Error> {
 
 /// Fetches a repository, and moves its files to their folder if they are the pinned ones.
 async fn fetch_one(root: &Path, source: &GitSource, pinned: Option<&LockedModule>) -> Result<LockedModule, Error> {
-    let modules = root.join(".moorfast/modules");
+    let modules = modules_folder(root);
     fs::create_dir_all(&modules).map_err(Error::file("create the folder", &modules))?;
     let work = tempfile::tempdir_in(&modules).map_err(Error::file("create a folder in", &modules))?;
     let folder = work.path().join("tree");
@@ -112,9 +114,9 @@ async fn fetch_one(root: &Path, source: &GitSource, pinned: Option<&LockedModule
 
 /// Runs `git` in `folder` and returns its output. It asks nothing, and runs no hooks, filters or other programs of the repository.
 async fn git(folder: &Path, arguments: &[&str]) -> Result<String, Error> {
-    let mut command = Command::new("git");
+    let mut command = moorfast_programs::command("git");
     command.args(["-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false", "-c", "core.fsmonitor=false"]);
-    command.args(arguments).current_dir(folder).kill_on_drop(true);
+    command.args(arguments).current_dir(folder);
     command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_LFS_SKIP_SMUDGE", "1");
     command.env("GIT_ALLOW_PROTOCOL", "file:git:http:https:ssh");
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
@@ -126,11 +128,11 @@ async fn git(folder: &Path, arguments: &[&str]) -> Result<String, Error> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let help = "modules from git need the `git` program, and access to the repository without a password prompt";
     let failed = |reason: String| Error::usage(format!("git {} failed: {reason}", arguments[0]), help);
-    let run = command.output();
-    let output = match tokio::time::timeout(LIMIT, run).await {
-        Ok(output) => output.map_err(|error| failed(error.to_string()))?,
-        Err(_) => return Err(failed(format!("no answer within {} seconds", LIMIT.as_secs()))),
-    };
+    let output = moorfast_programs::run(&mut command, b"", &LIMITS).await.map_err(|error| match error {
+        RunError::TimedOut => failed(format!("no answer within {} seconds", LIMITS.time.as_secs())),
+        RunError::TooMuchOutput => failed(format!("it printed more than {} MiB", LIMITS.output >> 20)),
+        RunError::NotStarted(error) | RunError::Failed(error) => failed(error.to_string()),
+    })?;
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         false => Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned())),

@@ -68,6 +68,7 @@ fn the_modules_of_the_other_crates_import_each_other_without_circles() {
     for folder in [
         "state",
         "state/kubeconfig",
+        "state/programs",
         "providers/conformance",
         "providers/kubernetes",
         "providers/local",

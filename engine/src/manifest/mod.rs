@@ -45,7 +45,7 @@ pub use format::format;
 pub use http_block::HTTP;
 pub use inventory::{Inventory, Origin, evaluate_inventory};
 pub use locals::StaticScope;
-pub use module_lock::{LOCK_FILE, LockFile, LockedModule, fetched_folder, tree_digest};
+pub use module_lock::{LOCK_FILE, LockFile, LockedModule, fetched_folder, modules_folder, tree_digest};
 pub use module_source::GitSource;
 pub use node_attributes::node_value;
 pub use policy::{Policy, PolicySeverity};

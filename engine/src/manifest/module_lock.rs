@@ -88,13 +88,18 @@ impl LockFile {
     }
 }
 
+/// Returns the folder of all fetched repositories.
+pub fn modules_folder(root: &Path) -> PathBuf {
+    root.join(MODULES)
+}
+
 /// Returns the folder of a fetched repository with this digest.
 pub fn fetched_folder(root: &Path, digest: &str) -> PathBuf {
     const SHOWN: usize = 32;
     let name = digest.rsplit(':').next().unwrap_or_default();
     // The lock file can come from somebody else: only a part of a digest is a name.
     let name: String = name.chars().filter(char::is_ascii_hexdigit).take(SHOWN).collect();
-    root.join(MODULES).join(if name.is_empty() { "none".to_owned() } else { name })
+    modules_folder(root).join(if name.is_empty() { "none".to_owned() } else { name })
 }
 
 /// Returns the BLAKE3 digest of all files of a folder with their paths.

@@ -1,13 +1,11 @@
 //! The provider `local`: data from the machine where moorfast runs. It has data sources only.
 //!
-//! `LocalConnection` hands each request to its data source (`data/`). `process` runs a program with limits on its time and its output, and ends
-//! everything that the program started.
+//! `LocalConnection` hands each request to its data source (`data/`).
 
 mod arguments;
 mod connection;
 mod content;
 mod data;
-mod process;
 
 use std::sync::Arc;
 

@@ -9,25 +9,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::config::{ExecConfig, ExecInteractiveMode};
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use moorfast_programs::{Kept, Limits, RunError};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::process::Command;
 
 use crate::{Error, Kind};
 
 /// The time limit of a plugin.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// The limit of the output in bytes.
-const OUTPUT_LIMIT: u64 = 1 << 20;
+const OUTPUT_LIMIT: usize = 1 << 20;
 const VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
-/// The environment variable that marks all processes of a plugin, even in another session.
-const MARK: &str = "MOORFAST_EXEC_PLUGIN";
-/// How often marked processes are searched and killed until none is left.
-const KILL_ROUNDS: usize = 20;
 
 /// The credentials that a plugin returned.
 #[derive(Clone, Deserialize, PartialEq)]
@@ -67,38 +60,40 @@ pub(crate) async fn run(plugin: &ExecConfig) -> Result<Credentials, Error> {
 async fn run_within(plugin: &ExecConfig, limit: Duration) -> Result<Credentials, Error> {
     let name = name(plugin);
     let version = check(plugin, &name)?;
-    let mark = format!("{:032x}", rand::random::<u128>());
-    let mut child = command(plugin, version, &mark).spawn().map_err(|error| {
-        let hint = plugin.install_hint.clone().filter(|hint| !hint.trim().is_empty());
-        Error::login(format!("the exec plugin `{name}` of the kubeconfig cannot be started: {error}")).help(
-            hint.unwrap_or_else(|| {
-                "install the plugin, or correct `command` in `users[].user.exec` of the kubeconfig".to_owned()
-            }),
-        )
-    })?;
-    let tree = ProcessTree { leader: child.id(), mark };
-    let finished = timeout(limit, output(&mut child)).await;
-    let (status, printed) = match finished {
-        Ok(Ok(finished)) => finished,
-        Ok(Err(error)) => {
-            return Err(Error::login(format!("the exec plugin `{name}` of the kubeconfig failed: {error}")));
+    let limits = Limits { time: limit, output: OUTPUT_LIMIT, errors: Kept::Start(0) };
+    let output = moorfast_programs::run(&mut command(plugin, version), b"", &limits).await;
+    let output = output.map_err(|error| no_output(plugin, &name, limit, error))?;
+    let by_hand = "run the plugin by hand with the arguments and the environment of `users[].user.exec` in the kubeconfig; moorfast does not show its output";
+    let status = output.status;
+    if !status.success() {
+        return Err(Error::login(format!("the exec plugin `{name}` of the kubeconfig failed: {status}")).help(by_hand));
+    }
+    credentials(&output.stdout, version)
+        .map_err(|reason| Error::login(format!("the exec plugin `{name}` of the kubeconfig {reason}")).help(by_hand))
+}
+
+/// Returns the error of a plugin that was not started or did not end by itself.
+fn no_output(plugin: &ExecConfig, name: &str, limit: Duration, error: RunError) -> Error {
+    let failed = |reason: String| Error::login(format!("the exec plugin `{name}` of the kubeconfig failed: {reason}"));
+    match error {
+        RunError::NotStarted(error) => {
+            let hint = plugin.install_hint.clone().filter(|hint| !hint.trim().is_empty());
+            Error::login(format!("the exec plugin `{name}` of the kubeconfig cannot be started: {error}")).help(
+                hint.unwrap_or_else(|| {
+                    "install the plugin, or correct `command` in `users[].user.exec` of the kubeconfig".to_owned()
+                }),
+            )
         }
-        Err(_) => {
-            drop(tree);
+        RunError::TooMuchOutput => failed(format!("its output is larger than {} MiB", OUTPUT_LIMIT >> 20)),
+        RunError::Failed(error) => failed(error.to_string()),
+        RunError::TimedOut => {
             let summary =
                 format!("the exec plugin `{name}` of the kubeconfig did not finish within {limit:?} and was killed");
             let help =
                 "run the plugin by hand with the same arguments: it may wait for a login in a browser or a terminal";
-            return Err(Error { kind: Kind::Timeout, ..Error::login(summary).help(help) });
+            Error { kind: Kind::Timeout, ..Error::login(summary).help(help) }
         }
-    };
-    tree.release();
-    let by_hand = "run the plugin by hand with the arguments and the environment of `users[].user.exec` in the kubeconfig; moorfast does not show its output";
-    if !status.success() {
-        return Err(Error::login(format!("the exec plugin `{name}` of the kubeconfig failed: {status}")).help(by_hand));
     }
-    credentials(&printed, version)
-        .map_err(|reason| Error::login(format!("the exec plugin `{name}` of the kubeconfig {reason}")).help(by_hand))
 }
 
 /// Returns the name of the program without its path.
@@ -131,7 +126,7 @@ fn check<'a>(plugin: &'a ExecConfig, name: &str) -> Result<&'a str, Error> {
     }
 }
 
-fn command(plugin: &ExecConfig, version: &str, mark: &str) -> Command {
+fn command(plugin: &ExecConfig, version: &str) -> Command {
     let mut spec = json!({ "interactive": false });
     if let Some(cluster) = plugin.cluster.as_ref().filter(|_| plugin.provide_cluster_info) {
         spec["cluster"] = json!(cluster);
@@ -143,24 +138,10 @@ fn command(plugin: &ExecConfig, version: &str, mark: &str) -> Command {
         .args(plugin.args.iter().flatten())
         .envs(plugin.env.iter().flatten().filter_map(pair))
         .env("KUBERNETES_EXEC_INFO", info.to_string())
-        .env(MARK, mark)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true);
+        .stderr(Stdio::null());
     command
-}
-
-async fn output(child: &mut Child) -> std::io::Result<(std::process::ExitStatus, Vec<u8>)> {
-    let mut printed = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        stdout.take(OUTPUT_LIMIT + 1).read_to_end(&mut printed).await?;
-    }
-    if printed.len() as u64 > OUTPUT_LIMIT {
-        return Err(std::io::Error::other(format!("its output is larger than {} MiB", OUTPUT_LIMIT >> 20)));
-    }
-    Ok((child.wait().await?, printed))
 }
 
 fn credentials(printed: &[u8], version: &str) -> Result<Credentials, String> {
@@ -188,47 +169,6 @@ fn credentials(printed: &[u8], version: &str) -> Result<Credentials, String> {
     status.token = status.token.filter(|token| !token.trim().is_empty());
     status.client_certificate_data = status.client_certificate_data.filter(|text| !text.trim().is_empty());
     Ok(status)
-}
-
-/// The processes of a plugin, which are killed on drop.
-struct ProcessTree {
-    leader: Option<u32>,
-    mark: String,
-}
-
-impl ProcessTree {
-    /// Keeps the remaining processes of a plugin that finished in time.
-    fn release(mut self) {
-        self.leader = None;
-    }
-}
-
-impl Drop for ProcessTree {
-    fn drop(&mut self) {
-        let Some(leader) = self.leader.and_then(|id| i32::try_from(id).ok()) else { return };
-        // Fails only if the process is gone already.
-        let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
-        for _ in 0..KILL_ROUNDS {
-            let marked = marked(&format!("{MARK}={}", self.mark));
-            if marked.is_empty() {
-                return;
-            }
-            for process in marked {
-                let _ = kill(process, Signal::SIGKILL);
-            }
-        }
-    }
-}
-
-/// Returns the running processes with this entry in their environment, as far as `/proc` is readable.
-fn marked(entry: &str) -> Vec<Pid> {
-    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let processes = processes.flatten().filter_map(|process| {
-        let id = process.file_name().to_str()?.parse().ok()?;
-        let environment = std::fs::read(process.path().join("environ")).ok()?;
-        environment.split(|byte| *byte == 0).any(|pair| pair == entry.as_bytes()).then(|| Pid::from_raw(id))
-    });
-    processes.collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,12 +10,14 @@ use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Class, Context, DataRequest, Declaration, Invalid, LocalAccess, ProviderError, TargetKind,
 };
+use moorfast_programs::{Kept, Limits, Output, RunError, command, run};
 
 use crate::arguments::{Read, check_timeout, resolved};
 use crate::content::{self, Decoding, LIMIT};
 use crate::data::Data;
-use crate::process::{Output, Program, RunError, run};
 
+/// The part of the error output that is kept, in bytes.
+const STDERR_LIMIT: usize = 4 << 10;
 /// The lines of the error output that a message contains.
 const STDERR_LINES: usize = 20;
 
@@ -84,8 +87,8 @@ impl Data for Command {
     async fn read(&self, context: &Context, request: &DataRequest) -> Result<Attributes, ProviderError> {
         let arguments = &request.arguments;
         let decoding = Decoding::of(arguments);
-        let command = arguments.texts("command");
-        let (name, rest) = command.split_first().map_or(("", &[][..]), |(name, rest)| (*name, rest));
+        let words = arguments.texts("command");
+        let (name, rest) = words.split_first().map_or(("", &[][..]), |(name, rest)| (*name, rest));
         let folder = match arguments.text("working_directory") {
             Some(folder) => resolved(&context.root, folder),
             None => context.root.clone(),
@@ -97,16 +100,14 @@ impl Data for Command {
         // A relative path starts in the working directory, as in a shell.
         let path = folder.canonicalize().unwrap_or_else(|_| folder.clone()).join(name);
         let limit = arguments.duration("timeout").unwrap_or(Duration::from_secs(30));
-        let program = Program {
-            name: if name.contains('/') { path.to_str().unwrap_or(name) } else { name },
-            arguments: rest,
-            stdin: arguments.text("stdin").unwrap_or_default(),
-            environment: &arguments.text_map("environment"),
-            folder: &folder,
-            timeout: request.timeout.map_or(limit, |timeout| timeout.min(limit)),
-            limit: LIMIT,
-        };
-        let output = run(&program).await.map_err(|error| failed(name, &folder, &program, error))?;
+        let time = request.timeout.map_or(limit, |timeout| timeout.min(limit));
+        let limits = Limits { time, output: LIMIT, errors: Kept::End(STDERR_LIMIT) };
+        let mut program = command(if name.contains('/') { path.to_str().unwrap_or(name) } else { name });
+        program.args(rest).envs(arguments.text_map("environment")).current_dir(&folder);
+        program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let input = arguments.text("stdin").unwrap_or_default();
+        let output = run(&mut program, input.as_bytes(), &limits).await;
+        let output = output.map_err(|error| failed(name, &folder, time, error))?;
         if !output.status.success() {
             return Err(unsuccessful(name, &output, decoding));
         }
@@ -115,7 +116,7 @@ impl Data for Command {
 }
 
 /// Returns the error of a program without a result.
-fn failed(name: &str, folder: &Path, program: &Program, error: RunError) -> ProviderError {
+fn failed(name: &str, folder: &Path, limit: Duration, error: RunError) -> ProviderError {
     let command = |class, summary: String| ProviderError::new(class, summary).attribute("command");
     match error {
         RunError::NotStarted(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -126,7 +127,7 @@ fn failed(name: &str, folder: &Path, program: &Program, error: RunError) -> Prov
         RunError::NotStarted(error) => command(Class::Failed, format!("cannot run `{name}`: {error}")),
         RunError::Failed(error) => command(Class::Failed, format!("cannot read the output of `{name}`: {error}")),
         RunError::TimedOut => {
-            let summary = format!("`{name}` did not end within {:?}, so it was killed", program.timeout);
+            let summary = format!("`{name}` did not end within {limit:?}, so it was killed");
             ProviderError::new(Class::Timeout, summary)
                 .attribute("timeout")
                 .help("check what the program waits for, or increase `timeout`")

@@ -5,7 +5,6 @@ use std::process::Stdio;
 use async_trait::async_trait;
 use moorfast_engine::provider::{Class, ProviderError};
 
-use super::program::program;
 use super::{Channel, Transport};
 
 /// A transport that runs commands as child processes.
@@ -15,7 +14,7 @@ pub(crate) struct Local;
 impl Transport for Local {
     async fn open(&self, command: &str) -> Result<Channel, ProviderError> {
         let broken = |what: &str| ProviderError::new(Class::Failed, format!("cannot start sh on this machine: {what}"));
-        let mut child = program("sh")
+        let mut child = moorfast_programs::command("sh")
             .arg("-c")
             .arg(command)
             .stdin(Stdio::piped())

@@ -9,20 +9,6 @@ use nix::unistd::Pid;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// The prefix of the environment variables with values of the manifest's variables, some of them secret.
-const VARIABLE_PREFIX: &str = "MOORFAST_VAR_";
-
-/// Returns a program with the environment of this process except the values of the manifest's variables: other processes can read an environment,
-/// and child processes inherit it.
-pub(super) fn program(name: &str) -> Command {
-    let mut command = Command::new(name);
-    let names = std::env::vars_os().map(|(name, _)| name);
-    for name in names.filter(|name| name.to_string_lossy().starts_with(VARIABLE_PREFIX)) {
-        command.env_remove(name);
-    }
-    command
-}
-
 /// Runs `command` and returns its status, or `None` if it did not end within `limit`. Unless it succeeds, all its child processes end too,
 /// because the ssh of a jump host may wait for ever.
 pub(super) async fn run_to_end(command: &mut Command, limit: Duration) -> io::Result<Option<ExitStatus>> {
@@ -62,7 +48,7 @@ mod tests {
         let alive = dir.path().join("alive");
         // The grandchild holds the FIFO open for as long as it lives.
         nix::unistd::mkfifo(&alive, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let mut command = program("sh");
+        let mut command = moorfast_programs::command("sh");
         command.arg("-c").arg("( exec sleep 600 ) > \"$0\" & exec sleep 600").arg(&alive);
         let opened = tokio::task::spawn_blocking(move || std::fs::read(alive));
         assert!(run_to_end(&mut command, Duration::from_secs(1)).await.unwrap().is_none());

@@ -16,7 +16,7 @@ use super::config::Settings;
 use super::failure::{ConnectFailure, no_ssh, unusable};
 use super::known_hosts::{self, HostKey};
 use super::pins::AcceptedKeys;
-use super::program::{program, run_to_end};
+use super::program::run_to_end;
 use super::route::{JumpSockets, PreparedRoute, Route, private_directory};
 use super::servers::{Server, Servers};
 use super::trust::scan;
@@ -233,7 +233,7 @@ async fn spawn(master: &Arc<Session>, command: &str) -> Result<Channel, openssh:
 async fn launch(route: &Route<'_>, prepared: &PreparedRoute) -> Result<Result<(), ConnectFailure>, ProviderError> {
     let log = prepared.log();
     let stderr = std::fs::File::create(&log).map_err(|e| unusable(&log, &e))?;
-    let mut ssh = program("ssh");
+    let mut ssh = moorfast_programs::command("ssh");
     ssh.arg("-F")
         .arg(&prepared.config)
         .arg("-S")

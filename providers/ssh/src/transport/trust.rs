@@ -9,7 +9,7 @@ use moorfast_engine::provider::ProviderError;
 use super::config::Settings;
 use super::failure::{no_ssh, unusable};
 use super::known_hosts::{self, HostKey};
-use super::program::{program, run_to_end};
+use super::program::run_to_end;
 use super::route::{Route, private_directory};
 
 /// The kinds of host keys. A server shows one key per connection, so each kind takes one.
@@ -26,7 +26,7 @@ pub(super) async fn scan(route: &Route<'_>) -> Result<Vec<HostKey>, ProviderErro
         let prepared = route.prepare(directory, &shown)?;
         let log = prepared.log();
         let stderr = std::fs::File::create(&log).map_err(|e| unusable(&log, &e))?;
-        let mut ssh = program("ssh");
+        let mut ssh = moorfast_programs::command("ssh");
         ssh.arg("-F")
             .arg(&prepared.config)
             .args(["-S", "none"])

@@ -1,18 +1,16 @@
 //! Runs a program of this machine without its user's configuration, without network and within limits.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use moorfast_programs::{Kept, Limits, RunError};
 use tokio::process::Command;
-use tokio::time::timeout;
 
 /// The limit of the output in bytes. The largest public charts print about 5 MB.
-const OUTPUT_LIMIT: u64 = 64 << 20;
-/// The limit of the error output in bytes. What comes after it is dropped.
-const MESSAGE_LIMIT: u64 = 16 << 10;
+const OUTPUT_LIMIT: usize = 64 << 20;
+/// The limit of the error output in bytes. The rest is dropped.
+const MESSAGE_LIMIT: usize = 16 << 10;
 /// The address at which no proxy listens: requests fail at once.
 const NO_PROXY_HERE: &str = "http://127.0.0.1:9";
 
@@ -25,17 +23,6 @@ pub(super) struct Output {
     pub(super) message: Vec<String>,
 }
 
-/// The reason why a program has no result.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RunError {
-    #[error("did not end within {0:?} and was stopped")]
-    TimedOut(Duration),
-    #[error("printed more than {} MiB", OUTPUT_LIMIT >> 20)]
-    TooMuchOutput,
-    #[error("cannot be run: {0}")]
-    Failed(#[from] io::Error),
-}
-
 /// Returns the path of the program `name` in `search_path`, the value of PATH.
 pub(super) fn find(name: &str, search_path: &std::ffi::OsStr) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
@@ -45,21 +32,23 @@ pub(super) fn find(name: &str, search_path: &std::ffi::OsStr) -> Option<PathBuf>
     folders.map(|folder| folder.join(name)).find(is_program)
 }
 
-/// Runs `program` in `folder` to its end. It is killed if it exceeds a limit, or if the future is dropped.
+/// Runs `program` in `folder` to its end. It is killed with everything that it started if it exceeds a limit, or if the future is dropped.
 ///
 /// The program has an empty home folder, finds no other program, and its HTTP requests fail.
 ///
 /// # Errors
-/// If the program does not start, or exceeds its time or the size of its output.
+/// If the program does not start, or exceeds its time or the size of its output: the reason, for a message that starts with the name of the program.
 pub(super) async fn run(
     program: &Path,
     arguments: &[String],
     folder: &Path,
     stdin: &[u8],
     limit: Duration,
-) -> Result<Output, RunError> {
-    let home = tempfile::tempdir()?;
-    let mut child = Command::new(program)
+) -> Result<Output, String> {
+    let failed = |error: std::io::Error| format!("cannot be run: {error}");
+    let home = tempfile::tempdir().map_err(failed)?;
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .current_dir(folder)
         .env_clear()
@@ -67,41 +56,16 @@ pub(super) async fn run(
         .envs(["HTTP_PROXY", "HTTPS_PROXY"].map(|name| (name, NO_PROXY_HERE)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let (input, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let finished = async {
-        let ((), stdout, message) = tokio::try_join!(write(input, stdin), read(stdout), read_message(stderr))?;
-        Ok(Output { status: child.wait().await?, stdout, message })
-    };
-    timeout(limit, finished).await.unwrap_or(Err(RunError::TimedOut(limit)))
-}
-
-/// Writes the input. A program that fails may end without reading it.
-async fn write(stream: Option<impl tokio::io::AsyncWrite + Unpin>, bytes: &[u8]) -> Result<(), RunError> {
-    let Some(mut stream) = stream else { return Ok(()) };
-    match stream.write_all(bytes).await {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-async fn read(stream: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, RunError> {
-    let mut bytes = Vec::new();
-    if let Some(stream) = stream {
-        stream.take(OUTPUT_LIMIT + 1).read_to_end(&mut bytes).await?;
-    }
-    if bytes.len() as u64 > OUTPUT_LIMIT { Err(RunError::TooMuchOutput) } else { Ok(bytes) }
-}
-
-/// Reads all of the error output, so that the program can go on, and returns the lines of its beginning.
-async fn read_message(stream: Option<impl AsyncRead + Unpin>) -> Result<Vec<String>, RunError> {
-    let Some(mut stream) = stream else { return Ok(Vec::new()) };
-    let mut bytes = Vec::new();
-    (&mut stream).take(MESSAGE_LIMIT).read_to_end(&mut bytes).await?;
-    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
-    Ok(String::from_utf8_lossy(&bytes).lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
+        .stderr(Stdio::piped());
+    let limits = Limits { time: limit, output: OUTPUT_LIMIT, errors: Kept::Start(MESSAGE_LIMIT) };
+    let output = moorfast_programs::run(&mut command, stdin, &limits).await.map_err(|error| match error {
+        RunError::TimedOut => format!("did not end within {limit:?} and was stopped"),
+        RunError::TooMuchOutput => format!("printed more than {} MiB", OUTPUT_LIMIT >> 20),
+        RunError::NotStarted(error) | RunError::Failed(error) => failed(error),
+    })?;
+    let message = String::from_utf8_lossy(&output.stderr);
+    let message = message.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
+    Ok(Output { status: output.status, stdout: output.stdout, message })
 }
 
 #[cfg(test)]
@@ -112,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    async fn shell(script: &str, limit: Duration) -> Result<Output, RunError> {
+    async fn shell(script: &str, limit: Duration) -> Result<Output, String> {
         run(Path::new("/bin/sh"), &["-c".to_owned(), script.to_owned()], Path::new("/"), b"input", limit).await
     }
 
@@ -141,7 +105,7 @@ mod tests {
         let many = "i=0; while [ $i -lt 9999 ]; do echo line $i >&2; i=$((i+1)); done; exit 3";
         let output = shell(many, MINUTE).await.unwrap();
         assert_eq!((output.status.code(), output.message[0].as_str()), (Some(3), "line 0"));
-        assert!(output.message.join("\n").len() as u64 <= MESSAGE_LIMIT);
+        assert!(output.message.join("\n").len() <= MESSAGE_LIMIT);
     }
 
     #[test]

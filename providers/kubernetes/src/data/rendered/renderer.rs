@@ -110,7 +110,7 @@ impl<'a> Renderer<'a> {
         }
         let stdin = values.map(|json| json.to_string()).unwrap_or_default();
         let output = run(&self.program, &arguments, self.root, stdin.as_bytes(), self.limit).await;
-        let output = output.map_err(|error| self.failure(&error.to_string(), Vec::new()))?;
+        let output = output.map_err(|error| self.failure(&error, Vec::new()))?;
         if !output.status.success() {
             let mut message = output.message;
             if message.len() > MESSAGE_LINES {
