@@ -89,11 +89,5 @@ fn place(invocation: &Invocation, manifest: Manifest, inputs: &Inputs) -> Result
     let variables = inputs.known_values(&manifest);
     let location = variables.and_then(|variables| backend::configured(&manifest, &variables));
     let folder = EnvironmentName::folder(manifest.environment.as_ref(), &invocation.data_dir());
-    location.map(|location| backend::place(&location, &folder)).map_err(|error| match error {
-        Error::Manifest { diagnostics, .. } => {
-            let mut summaries = diagnostics.into_iter().map(|diagnostic| diagnostic.summary);
-            summaries.next().unwrap_or_default()
-        }
-        other => other.to_string(),
-    })
+    location.map(|location| backend::place(&location, &folder)).map_err(|error| error.first_summary())
 }

@@ -73,6 +73,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns the message in one line: of an invalid manifest, the summary of its first error.
+    pub fn first_summary(&self) -> String {
+        match self {
+            Error::Manifest { diagnostics, .. } => {
+                diagnostics.first().map_or_else(String::new, |diagnostic| diagnostic.summary.clone())
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// Creates an error with a message and a remedy.
     pub fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
         Error::Usage { message: message.into(), help: Some(help.into()) }

@@ -2,7 +2,7 @@
 
 use moorfast_engine::expression::functions;
 use moorfast_engine::manifest::{Manifest, Resource};
-use moorfast_engine::model::{Address, Diagnostic, Mode, Pattern, Schema, nearest};
+use moorfast_engine::model::{Address, Mode, Pattern, Schema, nearest};
 use moorfast_engine::reference::{BlockSchemas, attribute_reference, function_reference, reference};
 
 use crate::completion;
@@ -73,7 +73,7 @@ impl Explain {
         });
         match instances {
             Ok(found) => Ok(Instances::Known(found)),
-            Err(Error::Manifest { diagnostics, .. }) => Ok(Instances::Unknown(reason(diagnostics))),
+            Err(error @ Error::Manifest { .. }) => Ok(Instances::Unknown(error.first_summary())),
             Err(error) => Err(error),
         }
     }
@@ -102,10 +102,6 @@ impl Explain {
         let resource_type = types.iter().find(|(title, _)| *title == name);
         Ok(explanation::resource(manifest, declared, block, &instances, resource_type))
     }
-}
-
-fn reason(diagnostics: Vec<Diagnostic>) -> String {
-    diagnostics.into_iter().next().map_or_else(String::new, |diagnostic| diagnostic.summary)
 }
 
 /// Returns the documentation of a type, an attribute, a function, a provider or a backend in Markdown.

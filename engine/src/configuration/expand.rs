@@ -70,6 +70,8 @@ pub(crate) struct Module {
     pub path: ModulePath,
     pub manifest: Arc<Manifest>,
     pub files: Files,
+    /// The value of `path` in its expressions.
+    pub folders: Value,
     /// The call. `None` for the root.
     pub call: Option<Call>,
     /// The values of the variables, except of inputs that need resources.

@@ -1,11 +1,13 @@
 //! Expansion of module calls into module instances, with the values of their inputs.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::configuration::expand::{Binding, Call, Expanded, Module};
 use crate::configuration::graph::is_static;
 use crate::configuration::scope::{InstanceScope, Values, input};
+use crate::manifest::locals::path_value;
 use crate::manifest::{Manifest, ModuleCall, for_each_members, has_unknown_keys, unknown_for_each};
 use crate::model::{Diagnostic, ModulePath, Value};
 
@@ -15,12 +17,14 @@ type Called = Result<Vec<(Option<String>, Module)>, Diagnostic>;
 impl Module {
     /// Creates the root with the values of its variables.
     pub fn root(manifest: Arc<Manifest>, variables: BTreeMap<String, Value>) -> Self {
-        Self { variables, ..Self::new(ModulePath::root(), manifest, None) }
+        let root = manifest.root.clone();
+        Self { variables, ..Self::new(ModulePath::root(), manifest, None, &root) }
     }
 
-    fn new(path: ModulePath, manifest: Arc<Manifest>, call: Option<Call>) -> Self {
+    fn new(path: ModulePath, manifest: Arc<Manifest>, call: Option<Call>, root: &Path) -> Self {
         let (variables, called) = (BTreeMap::new(), BTreeMap::new());
-        Self { files: manifest.files(), path, manifest, call, variables, called }
+        let (files, folders) = (manifest.files(), path_value(root, &manifest.root));
+        Self { path, manifest, files, folders, call, variables, called }
     }
 }
 
@@ -68,7 +72,7 @@ impl Expanded {
             let key = each.as_ref().map(|(key, _)| key.clone());
             let call = Call { caller, name: name.to_owned(), each, collection };
             let path = self.modules[caller].path.child(name, key.clone());
-            (key, Module::new(path, block.manifest.clone(), Some(call)))
+            (key, Module::new(path, block.manifest.clone(), Some(call), &self.manifest.root))
         };
         let Some(for_each) = &block.for_each else { return Ok(Ok(vec![instance(None, None)])) };
         let scope = InstanceScope::new(self, Values::none(), Binding::of_module(caller));

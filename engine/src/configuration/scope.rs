@@ -6,8 +6,7 @@ use crate::configuration::expand::{Binding, Expanded, Module};
 pub(crate) use crate::configuration::values::Values;
 use crate::expression::{Expr, Files, Reference, Scope, Unresolved};
 use crate::manifest::environment::environment_value;
-use crate::manifest::locals::path_value;
-use crate::manifest::node_value;
+use crate::manifest::{each_value, node_value};
 use crate::model::{Address, Diagnostic, ResourceAddress, Value};
 
 /// The scope of the expressions of one instance.
@@ -115,11 +114,9 @@ impl<'a> InstanceScope<'a> {
                     Some(collection) => self.element(collection, key)?.unwrap_or_else(|| value.clone()),
                     None => value.clone(),
                 };
-                Ok(Value::Map([("key".to_owned(), Value::from(key.as_str())), ("value".to_owned(), value)].into()))
+                Ok(each_value(Value::from(key.as_str()), value))
             }
-            None if self.binding.is_open => {
-                Ok(Value::Map(["key", "value"].map(|name| (name.to_owned(), Value::Unknown)).into()))
-            }
+            None if self.binding.is_open => Ok(each_value(Value::Unknown, Value::Unknown)),
             None => Err(Unresolved {
                 summary: "`each` is the element of `for_each`, and this block has no `for_each`".to_owned(),
                 help: None,
@@ -147,7 +144,8 @@ impl<'a> InstanceScope<'a> {
             let names = self.module().manifest.variables.keys().map(String::as_str);
             return Err(Unresolved::unknown("variable", name, names));
         }
-        input(self.expanded, self.values, &self.binding, name).map_err(|errors| within(&format!("var.{name}"), errors))
+        input(self.expanded, self.values, &self.binding, name)
+            .map_err(|errors| Unresolved::within(&format!("var.{name}"), errors))
     }
 
     fn outputs_of(
@@ -195,7 +193,7 @@ impl<'a> InstanceScope<'a> {
             .ok_or_else(|| Unresolved::unknown("output", output, outputs.keys().map(String::as_str)))?;
         let scope = InstanceScope::new(self.expanded, self.values, self.binding.in_module(module));
         let value = block.value.evaluate(&scope);
-        let value = value.map_err(|errors| within(&format!("module.{name}.{output}"), errors))?;
+        let value = value.map_err(|errors| Unresolved::within(&format!("module.{name}.{output}"), errors))?;
         Ok(if block.sensitive { value.sensitive() } else { value })
     }
 }
@@ -218,7 +216,7 @@ impl Scope for InstanceScope<'_> {
             Reference::Plan => {
                 Err(Unresolved { summary: "`plan` is available only in a policy".to_owned(), help: None })
             }
-            Reference::Path => Ok(path_value(&self.expanded.manifest.root, &self.module().manifest.root)),
+            Reference::Path => Ok(self.module().folders.clone()),
             Reference::Environment => Ok(environment_value(&self.expanded.manifest)),
             Reference::Moorfast => {
                 Ok(Value::Map([("version".to_owned(), Value::from(env!("CARGO_PKG_VERSION")))].into()))
@@ -295,15 +293,6 @@ pub(crate) fn input(
         violations = violations.into_iter().map(|error| error.related(span, "the value")).collect();
     }
     Err(violations)
-}
-
-/// Returns the first error in the definition of `name`, for the place where it is used.
-fn within(name: &str, errors: Vec<Diagnostic>) -> Unresolved {
-    let first = errors.into_iter().next();
-    Unresolved {
-        summary: format!("`{name}`: {}", first.as_ref().map_or("", |error| error.summary.as_str())),
-        help: first.and_then(|error| error.help),
-    }
 }
 
 /// The instances to which a reference without a key refers.

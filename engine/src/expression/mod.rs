@@ -148,6 +148,15 @@ impl Unresolved {
     pub fn unknown<'a>(kind: &str, name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Self {
         Self { summary: format!("unknown {kind} `{name}`"), help: crate::model::suggest(name, candidates) }
     }
+
+    /// Returns the first error in the definition of `name`, for the place where it is used.
+    pub(crate) fn within(name: &str, errors: Vec<Diagnostic>) -> Self {
+        let first = errors.into_iter().next();
+        Self {
+            summary: format!("`{name}`: {}", first.as_ref().map_or("", |error| error.summary.as_str())),
+            help: first.and_then(|error| error.help),
+        }
+    }
 }
 
 /// The access to files for expressions. The files that are read are inputs of the plan.

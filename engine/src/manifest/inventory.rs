@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::node_attributes::{Evaluated, node, unknown_attribute};
-use super::selectors::{for_each_members, has_unknown_keys, unknown_for_each};
+use super::selectors::{each_value, for_each_members, has_unknown_keys, unknown_for_each};
 use super::{Manifest, NodeBlock, StaticScope};
 use crate::expression::{Expr, Files, Reference, Scope as ReferenceScope, Unresolved};
 use crate::model::convert::to_text;
@@ -192,7 +192,7 @@ fn evaluate_node(
 ) -> Result<Evaluated, Vec<Diagnostic>> {
     let subject = origin.subject();
     let Some((key, value)) = element else { return node(&origin.block, &subject, block, scope) };
-    let each = Value::Map([("key".to_owned(), Value::from(key.as_str())), ("value".to_owned(), value)].into());
+    let each = each_value(Value::from(key.as_str()), value);
     let scope = ElementScope { outer: scope, each };
     let (name, span) = match (&block.name, &block.for_each) {
         (Some(name), _) => (name.evaluate(&scope)?, name.span),

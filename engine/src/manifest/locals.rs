@@ -17,14 +17,7 @@ impl Manifest {
     pub fn local(&self, name: &str, scope: &dyn ReferenceScope) -> Result<Value, Unresolved> {
         let names = self.locals.keys().map(String::as_str);
         let expr = self.locals.get(name).ok_or_else(|| Unresolved::unknown("local", name, names))?;
-        expr.evaluate(scope).map_err(|errors| {
-            let first = errors.into_iter().next();
-            let reason = first.as_ref().map_or("", |error| error.summary.as_str());
-            Unresolved {
-                summary: format!("`local.{name}`: {reason}"),
-                help: first.as_ref().and_then(|error| error.help.clone()),
-            }
-        })
+        expr.evaluate(scope).map_err(|errors| Unresolved::within(&format!("local.{name}"), errors))
     }
 }
 

@@ -51,8 +51,8 @@ pub use node_attributes::node_value;
 pub use policy::{Policy, PolicySeverity};
 pub use rollout::{GateName, MaxUnavailable, Rollout};
 pub use schema_check::check_attributes;
-pub use selectors::{evaluate_for_each, select_nodes};
-pub(crate) use selectors::{for_each_members, has_unknown_keys, unknown_for_each};
+pub use selectors::select_nodes;
+pub(crate) use selectors::{each_value, for_each_members, has_unknown_keys, unknown_for_each};
 pub use variables::Assignments;
 
 /// A manifest that is parsed and checked, but not evaluated.

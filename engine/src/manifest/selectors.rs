@@ -110,12 +110,9 @@ fn roles(selector: &BTreeMap<String, Value>, span: Span) -> Result<Vec<String>, 
     }
 }
 
-/// Returns the keys of `for_each` with their values, in order.
-///
-/// # Errors
-/// Returns an error if the value is neither a list of strings nor a map, is known only after apply, or is sensitive.
-pub fn evaluate_for_each(for_each: &Expr, scope: &dyn ReferenceScope) -> Result<Vec<(String, Value)>, Vec<Diagnostic>> {
-    for_each_members(for_each, for_each.evaluate(scope)?)
+/// Returns the value of `each` for an element of `for_each`.
+pub(crate) fn each_value(key: Value, value: Value) -> Value {
+    Value::Map([("key".to_owned(), key), ("value".to_owned(), value)].into())
 }
 
 /// Whether the keys of this value of `for_each` are unknown.
@@ -143,7 +140,10 @@ pub(crate) fn unknown_for_each(for_each: &Expr) -> Diagnostic {
     Diagnostic::error(format!("`for_each` is known only after apply{of}")).at(for_each.span, "").help(help)
 }
 
-/// Returns the members of the value of `for_each`, as [`evaluate_for_each`] does.
+/// Returns the keys in the value of `for_each` with their values, in order.
+///
+/// # Errors
+/// Returns an error if the value is neither a list of strings nor a map, is known only after apply, or is sensitive.
 pub(crate) fn for_each_members(for_each: &Expr, value: Value) -> Result<Vec<(String, Value)>, Vec<Diagnostic>> {
     let error = |summary: String, help: &str| vec![Diagnostic::error(summary).at(for_each.span, "").help(help)];
     let secret = || {

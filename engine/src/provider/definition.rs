@@ -34,7 +34,7 @@ pub trait Provider: Send + Sync {
         Vec::new()
     }
 
-    /// Returns the host keys by which the provider recognizes nodes. `None` if it does not connect to nodes.
+    /// Returns the interface to the host keys of nodes. `None` if the provider does not connect to nodes.
     fn host_keys(&self) -> Option<&dyn HostKeys> {
         None
     }

@@ -1,4 +1,4 @@
-//! The host keys by which a provider recognizes nodes.
+//! The interface to the host keys of nodes, for providers that connect to nodes.
 
 use std::path::Path;
 

@@ -168,24 +168,34 @@ async fn a_certificate_that_a_controller_injects_is_not_a_difference() {
     for (case, declared) in [("absent", None), ("null", Some(Json::Null)), ("empty", Some(json!("")))] {
         let mut instance = Instance::new("kubernetes_object").await.unwrap();
         let name = unique(case);
-        let mut object = json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": { "name": name },
-            "webhooks": [{ "name": "a.example.org", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Ignore",
-                "clientConfig": { "service": { "name": "s", "namespace": "default" } },
-                "rules": [{ "apiGroups": ["none.example.org"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["nones"] }] }] });
+        let mut object = webhook(&name);
         if let Some(declared) = declared {
             object["webhooks"][0]["clientConfig"]["caBundle"] = declared;
         }
         instance.bring(&desired(&object, false)).await;
-        let certificate =
-            rcgen::CertificateParams::default().self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
-        let bundle = k8s_openapi::ByteString(certificate.into_bytes());
-        let injected = json!([{ "op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle }]);
-        let injector = PatchParams { field_manager: Some("ca-injector".to_owned()), ..PatchParams::default() };
-        let patch = Patch::<Json>::Json(serde_json::from_value(injected).unwrap());
+        let (injector, patch) = ca_injection();
         api.patch(&name, &injector, &patch).await.unwrap();
         instance.is_settled(&desired(&object, false)).await;
         instance.destroy().await.unwrap();
     }
+}
+
+/// Returns a webhook without `caBundle`.
+fn webhook(name: &str) -> Json {
+    json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": { "name": name },
+        "webhooks": [{ "name": "a.example.org", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Ignore",
+            "clientConfig": { "service": { "name": "s", "namespace": "default" } },
+            "rules": [{ "apiGroups": ["none.example.org"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["nones"] }] }] })
+}
+
+/// Returns how a ca-injector fills the `caBundle` of a webhook.
+fn ca_injection() -> (PatchParams, Patch<Json>) {
+    let certificate =
+        rcgen::CertificateParams::default().self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+    let bundle = k8s_openapi::ByteString(certificate.into_bytes());
+    let injected = json!([{ "op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle }]);
+    let injector = PatchParams { field_manager: Some("ca-injector".to_owned()), ..PatchParams::default() };
+    (injector, Patch::Json(serde_json::from_value(injected).unwrap()))
 }
 
 /// A field that the manifest declares empty, and that another manager filled before the adoption, is a conflict. After `force_conflicts` it is no
@@ -197,22 +207,15 @@ async fn a_field_that_is_declared_empty_and_filled_before_the_adoption_is_a_conf
     for (case, by_kubectl) in [("kubectl", true), ("helm", false)] {
         let mut instance = Instance::new("kubernetes_object").await.unwrap();
         let name = unique(case);
-        let object = json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": { "name": name },
-            "webhooks": [{ "name": "a.example.org", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Ignore",
-                "clientConfig": { "service": { "name": "s", "namespace": "default" }, "caBundle": "" },
-                "rules": [{ "apiGroups": ["none.example.org"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["nones"] }] }] });
+        let mut object = webhook(&name);
+        object["webhooks"][0]["clientConfig"]["caBundle"] = json!("");
         if by_kubectl {
             kubectl_apply(&api, &object).await;
         } else {
             let helm = PatchParams::apply("helm");
             api.patch(&name, &helm, &Patch::Apply(&object)).await.unwrap();
         }
-        let certificate =
-            rcgen::CertificateParams::default().self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
-        let bundle = k8s_openapi::ByteString(certificate.into_bytes());
-        let injected = json!([{ "op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle }]);
-        let injector = PatchParams { field_manager: Some("ca-injector".to_owned()), ..PatchParams::default() };
-        let patch = Patch::<Json>::Json(serde_json::from_value(injected).unwrap());
+        let (injector, patch) = ca_injection();
         api.patch(&name, &injector, &patch).await.unwrap();
         let conflict = instance.plan(&desired(&object, false)).await.unwrap_err();
         assert_eq!(conflict.class, Class::Conflict, "{conflict:?}");

@@ -49,9 +49,8 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(600);
 /// Checks that `timeout` is at most 10 minutes.
 pub(crate) fn check_timeout(arguments: &Attributes) -> Option<Invalid> {
     let is_valid = |timeout: &Duration| !timeout.is_zero() && *timeout <= LONGEST_TIMEOUT;
-    arguments.duration("timeout").filter(|timeout| !is_valid(timeout)).map(|_| Invalid {
-        attribute: Some("timeout"),
-        message: "`timeout` must be longer than 0s and at most 10m".to_owned(),
-        help: None,
-    })
+    arguments
+        .duration("timeout")
+        .filter(|timeout| !is_valid(timeout))
+        .map(|_| Invalid::new("timeout", "`timeout` must be longer than 0s and at most 10m"))
 }

@@ -1,18 +1,9 @@
 //! The example `examples/sites`: two environments of a module, an inventory from YAML, a secret, and a site that reads the outputs of another.
 
-use std::process::Command;
-
 use crate::support::folder::{Folder, Run};
 
 /// The secret in `join-token.age`.
 const TOKEN: &str = "abcdef.0123456789abcdef";
-
-fn example() -> Folder {
-    let folder = Folder::empty();
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/sites/.");
-    assert!(Command::new("cp").arg("-r").arg(example).arg(folder.path("")).status().unwrap().success());
-    folder
-}
 
 fn run(folder: &Folder, arguments: &[&str]) -> Run {
     let identity = folder.path("demo.identity");
@@ -29,7 +20,7 @@ fn apply(folder: &Folder, site: &str, environment: &str) {
 
 #[test]
 fn two_environments_and_a_second_site_are_applied() {
-    let folder = example();
+    let folder = Folder::copy_of_tree("examples/sites");
     for (environment, node, address) in [("staging", "s-w05", "10.33.0.10"), ("production", "p-w29", "10.32.0.10")] {
         apply(&folder, "cluster", environment);
         let files = format!("cluster/out/{environment}/{node}");

@@ -24,12 +24,15 @@ fn programs() -> Option<PathBuf> {
 
 /// Copies the site beside this file: a chart, a kustomization and a folder of YAML.
 fn site(more: &str) -> Folder {
-    let folder = Folder::empty();
-    let site = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/rendered/site/.");
-    let copied = Command::new("cp").arg("-r").arg(site).arg(folder.path("")).status();
-    assert!(copied.unwrap().success());
+    let folder = Folder::copy_of_tree("tests/e2e/rendered/site");
     folder.write("more.toml", more);
     folder
+}
+
+/// Returns a manifest with these blocks for the cluster of the testbed.
+fn in_cluster(testbed: &Testbed, blocks: &str) -> String {
+    let kubeconfig = testbed.facts.control_plane.kubeconfig.display();
+    format!("[providers.kubernetes]\nkubeconfig = \"{kubeconfig}\"\n{blocks}")
 }
 
 /// Runs a command that finds only the programs in `path`.
@@ -155,16 +158,13 @@ fn a_missing_program_or_one_that_does_not_end_is_an_error() {
 #[test]
 fn each_document_of_a_folder_is_an_object_of_its_own() {
     let Some(testbed) = Testbed::up("rendered", 0) else { return };
-    let folder = Folder::new(&format!(
+    let folder = Folder::new(&in_cluster(
+        &testbed,
         r#"
-[providers.kubernetes]
-kubeconfig = "{}"
-
 [resource.kubernetes_object.site]
-for_each = '${{kubernetes_documents(fileset(".", "yaml/*.yaml"))}}'
-manifest = "${{each.value}}"
+for_each = '${kubernetes_documents(fileset(".", "yaml/*.yaml"))}'
+manifest = "${each.value}"
 "#,
-        testbed.facts.control_plane.kubeconfig.display()
     ));
     // The namespace is in the file that comes last.
     folder.write("yaml/z.yaml", include_str!("site/yaml/namespace.yaml"));
@@ -191,24 +191,21 @@ manifest = "${{each.value}}"
 /// A new version of a chart is a plan for each object. Nothing of a release is in the cluster.
 fn an_upgrade_of_a_chart(testbed: &Testbed) {
     let Some(programs) = programs() else { return };
-    let folder = site(&format!(
+    let folder = site(&in_cluster(
+        testbed,
         r#"
-[providers.kubernetes]
-kubeconfig = "{}"
-
 [resource.kubernetes_object.namespace]
-manifest = {{ apiVersion = "v1", kind = "Namespace", metadata = {{ name = "rendered" }} }}
+manifest = { apiVersion = "v1", kind = "Namespace", metadata = { name = "rendered" } }
 
 [resource.kubernetes_object.web]
-for_each = "${{data.kubernetes_rendered.web.documents}}"
-manifest = "${{each.value}}"
+for_each = "${data.kubernetes_rendered.web.documents}"
+manifest = "${each.value}"
 wait     = false
 
 [resource.kubernetes_object.api]
-for_each = "${{data.kubernetes_rendered.api.documents}}"
-manifest = "${{each.value}}"
+for_each = "${data.kubernetes_rendered.api.documents}"
+manifest = "${each.value}"
 "#,
-        testbed.facts.control_plane.kubeconfig.display()
     ));
     let expect = |code: i32, arguments: &[&str]| {
         let run = run(&folder, &programs, arguments);
@@ -242,20 +239,17 @@ manifest = "${{each.value}}"
 
 /// The manifests of Argo CD have no namespace of their own. An upgrade changes only what differs.
 fn the_manifests_of_a_large_project(testbed: &Testbed) {
-    let folder = Folder::new(&format!(
+    let folder = Folder::new(&in_cluster(
+        testbed,
         r#"
-[providers.kubernetes]
-kubeconfig = "{}"
-
 [resource.kubernetes_object.namespace]
-manifest = {{ apiVersion = "v1", kind = "Namespace", metadata = {{ name = "argocd" }} }}
+manifest = { apiVersion = "v1", kind = "Namespace", metadata = { name = "argocd" } }
 
 [resource.kubernetes_object.argo]
-for_each = '${{kubernetes_documents(["install.yaml", "crd.yaml"])}}'
-manifest = '${{merge(each.value, {{ metadata = merge(each.value.metadata, {{ namespace = "argocd" }}) }})}}'
+for_each = '${kubernetes_documents(["install.yaml", "crd.yaml"])}'
+manifest = '${merge(each.value, { metadata = merge(each.value.metadata, { namespace = "argocd" }) })}'
 wait     = false
 "#,
-        testbed.facts.control_plane.kubeconfig.display()
     ));
     folder.write("install.yaml", include_str!("argo-cd/namespace-install.yaml"));
     folder.write("crd.yaml", include_str!("argo-cd/appproject-crd.yaml"));

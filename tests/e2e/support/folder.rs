@@ -57,6 +57,14 @@ impl Folder {
         folder
     }
 
+    /// Copies the folder at `path`, relative to the root of the project, with everything in it.
+    pub fn copy_of_tree(path: &str) -> Self {
+        let folder = Self::empty();
+        let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join(path).join(".");
+        assert!(Command::new("cp").arg("-r").arg(tree).arg(folder.path("")).status().unwrap().success());
+        folder
+    }
+
     /// Copies the kubelet example with only the first node of the testbed. `user` logs in to it.
     pub fn one_worker(facts: &Facts, user: &str) -> Self {
         Self::copy_of("kubelet", &worker_variables(facts, &facts.nodes[..1], user))

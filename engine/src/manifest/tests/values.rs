@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::{load, render};
 use crate::expression::Files;
-use crate::manifest::{Assignments, Manifest, StaticScope, evaluate_for_each, evaluate_inventory, select_nodes};
+use crate::manifest::{Assignments, Manifest, StaticScope, evaluate_inventory, for_each_members, select_nodes};
 use crate::model::{Diagnostic, Sources, Value};
 
 const NODES: &str = r#"
@@ -180,11 +180,13 @@ fn for_each_gives_keys_and_values() {
         ("5", "`for_each` must be a list of strings or a map, not a number"),
     ];
     for (for_each, expected) in cases {
-        let found =
-            with_local(NODES, for_each, |manifest, scope| match evaluate_for_each(&manifest.locals["x"], scope) {
+        let found = with_local(NODES, for_each, |manifest, scope| {
+            let expr = &manifest.locals["x"];
+            match expr.evaluate(scope).and_then(|value| for_each_members(expr, value)) {
                 Ok(entries) => format!("{entries:?}"),
                 Err(errors) => errors[0].summary.clone(),
-            });
+            }
+        });
         assert_eq!(found, expected, "{for_each}");
     }
 }

@@ -114,7 +114,7 @@ impl ResourceType for CertificateApproval {
         {
             let help = "list the addresses that the certificate may contain: addresses = [\"${node.address}\"]";
             let message = "a serving certificate needs `addresses`".to_owned();
-            found.push(Invalid { attribute: Some("addresses"), message, help: Some(help.to_owned()) });
+            found.push(Invalid::new("addresses", message).help(help));
         }
         found
     }

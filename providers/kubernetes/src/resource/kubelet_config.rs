@@ -57,7 +57,7 @@ impl ResourceType for KubeletConfig {
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let error = config_of(attributes).err();
-        error.into_iter().map(|message| Invalid { attribute: Some("config"), message, help: None }).collect()
+        error.into_iter().map(|message| Invalid::new("config", message)).collect()
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {

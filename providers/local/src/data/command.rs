@@ -66,20 +66,15 @@ impl Data for Command {
 
     fn validate(&self, arguments: &Attributes) -> Vec<Invalid> {
         let command = arguments.get("command");
-        let invalid = |attribute, message: &str, help: Option<&str>| Invalid {
-            attribute: Some(attribute),
-            message: message.to_owned(),
-            help: help.map(str::to_owned),
-        };
         let is_empty = command.and_then(Value::as_list).is_some_and(|words| match words.first() {
             Some(program) => program.as_str() == Some(""),
             None => true,
         });
-        let empty = is_empty.then(|| invalid("command", "`command` names no program", None));
+        let empty = is_empty.then(|| Invalid::new("command", "`command` names no program"));
         let secret = command.is_some_and(Value::is_sensitive).then(|| {
             let help = "pass the value in `stdin` or `environment`";
             let message = "`command` is sensitive, but other users of this machine can see the arguments of a program";
-            invalid("command", message, Some(help))
+            Invalid::new("command", message).help(help)
         });
         empty.into_iter().chain(secret).chain(check_timeout(arguments)).collect()
     }

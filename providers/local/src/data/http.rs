@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use backon::{BackoffBuilder, ExponentialBuilder};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
     Class, Context, DataRequest, Declaration, Invalid, LocalAccess, ProviderError, TargetKind, http_client, root_cause,
@@ -67,9 +68,7 @@ impl Data for Http {
     }
 
     fn validate(&self, arguments: &Attributes) -> Vec<Invalid> {
-        let rule = |attribute, is_violated: bool, message: &str| {
-            is_violated.then(|| Invalid { attribute: Some(attribute), message: message.to_owned(), help: None })
-        };
+        let rule = |attribute, is_violated: bool, message: &str| is_violated.then(|| Invalid::new(attribute, message));
         let is_url = |text: &str| Url::parse(text).is_ok_and(|url| is_http(&url) && url.has_host());
         let is_digest = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let retries = arguments.get("retries").and_then(Value::as_i64);
@@ -103,17 +102,16 @@ impl Data for Http {
         let client = http_client(timeout, arguments.text("ca")).map_err(|error| invalid(error).attribute("ca"))?;
         let client = client.build().map_err(|error| invalid(root_cause(&error)))?;
         let retries = arguments.get("retries").and_then(Value::as_i64).unwrap_or_default();
-        let mut pause = FIRST_PAUSE;
-        let mut attempts = 0;
+        let pauses = ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_delay(LONGEST_PAUSE);
+        let mut pauses = pauses.with_max_times(usize::try_from(retries).unwrap_or_default()).build();
         let body = loop {
-            match get(&client, arguments).await {
+            let error = match get(&client, arguments).await {
                 Ok(body) => break body,
-                Err(Failure::Transient(_)) if attempts < retries => {}
-                Err(Failure::Transient(error) | Failure::Permanent(error)) => return Err(*error),
-            }
-            attempts += 1;
+                Err(Failure::Transient(error)) => error,
+                Err(Failure::Permanent(error)) => return Err(*error),
+            };
+            let Some(pause) = pauses.next() else { return Err(*error) };
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         };
         let what = format!("the body of {}", shown(arguments));
         check_digest(&what, arguments, &body, decoding)?;

@@ -58,15 +58,13 @@ impl Data for Outputs {
 
     fn validate(&self, arguments: &Attributes) -> Vec<Invalid> {
         let is_set = |name: &str| arguments.get(name).is_some_and(|value| !value.is_null());
-        let invalid = |attribute, message: String| Invalid { attribute, message, help: None };
         if is_set("state") == is_set("backend") {
-            let message = "exactly one of `state` and `backend` must be set".to_owned();
-            return vec![invalid(None, message)];
+            return vec![Invalid::block("exactly one of `state` and `backend` must be set")];
         }
         if arguments.get("backend").is_none_or(|backend| backend.is_null() || backend.is_unknown()) {
             return Vec::new();
         }
-        location(arguments).err().map(|message| invalid(Some("backend"), message)).into_iter().collect()
+        location(arguments).err().map(|message| Invalid::new("backend", message)).into_iter().collect()
     }
 
     async fn read(&self, context: &Context, request: &DataRequest) -> Result<Attributes, ProviderError> {

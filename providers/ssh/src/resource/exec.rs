@@ -114,7 +114,7 @@ impl Resource for Exec {
         let open = ["command", "script", "rerun_when", "on_destroy", "unless", "only_if"];
         invalid.extend(open.iter().filter_map(|name| not_sensitive(attributes, name, "pass secrets in environment")));
         if let Some((message, help)) = text(attributes, "script").and_then(|script| UserScript::of(script).problem()) {
-            invalid.push(Invalid { attribute: Some("script"), message, help: Some(help.to_owned()) });
+            invalid.push(Invalid::new("script", message).help(help));
         }
         for name in ["unless", "only_if"] {
             invalid.extend(attributes.get(name).and_then(|value| no_interpreter_line(value, name)));
@@ -122,7 +122,7 @@ impl Resource for Exec {
         for name in ["command", "on_destroy"] {
             if attributes.get(name).and_then(Value::as_list).is_some_and(<[Value]>::is_empty) {
                 let message = format!("{name} is an empty list");
-                invalid.push(Invalid { attribute: Some(name), message, help: None });
+                invalid.push(Invalid::new(name, message));
             }
         }
         for name in attributes.get("environment").and_then(Value::as_map).into_iter().flat_map(|m| m.keys()) {
@@ -130,7 +130,7 @@ impl Resource for Exec {
                 && !name.starts_with(|c: char| c.is_ascii_digit());
             if !fits || name.is_empty() {
                 let message = format!("`{name}` is not a valid name of an environment variable");
-                invalid.push(Invalid { attribute: Some("environment"), message, help: None });
+                invalid.push(Invalid::new("environment", message));
             }
         }
         invalid

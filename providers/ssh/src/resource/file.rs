@@ -190,14 +190,14 @@ impl Resource for File {
             invalid.push(Invalid { attribute: None, message, help });
         }
         if let Some(Err(message)) = text(attributes, "content_base64").map(decode) {
-            invalid.push(Invalid { attribute: Some("content_base64"), message, help: None });
+            invalid.push(Invalid::new("content_base64", message));
         }
         if let Some(value) = attributes.get("validate").filter(|v| !v.is_null() && !v.is_unknown()) {
             invalid.extend(no_interpreter_line(value, "validate"));
             let words = value.as_list().is_some_and(|l| !l.is_empty() && l.iter().all(|v| v.as_str().is_some()));
             if value.as_str().is_none() && !words {
                 let message = "validate must be a list of strings, or one string".to_owned();
-                invalid.push(Invalid { attribute: Some("validate"), message, help: None });
+                invalid.push(Invalid::new("validate", message));
             }
         }
         invalid

@@ -38,7 +38,7 @@ impl Resource for KernelModule {
             return Vec::new();
         }
         let message = format!("`{name}` is not a valid name of a kernel module");
-        vec![Invalid { attribute: Some("name"), message, help: Some("use letters, digits, `_` and `-`".to_owned()) }]
+        vec![Invalid::new("name", message).help("use letters, digits, `_` and `-`")]
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {

@@ -52,7 +52,7 @@ impl Resource for Sysctl {
         }
         if text(attributes, "value").is_some_and(|value| value.trim().contains(['\n', '\0'])) {
             let message = "value must be a single line".to_owned();
-            invalid.push(Invalid { attribute: Some("value"), message, help: None });
+            invalid.push(Invalid::new("value", message));
         }
         invalid
     }

@@ -64,7 +64,7 @@ impl Resource for User {
         for name in ["comment", "shell", "home"] {
             if text(attributes, name).is_some_and(|t| t.contains([':', '\n'])) {
                 let message = format!("{name} must not contain a colon or a line break");
-                invalid.push(Invalid { attribute: Some(name), message, help: None });
+                invalid.push(Invalid::new(name, message));
             }
         }
         invalid

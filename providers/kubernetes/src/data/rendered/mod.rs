@@ -105,36 +105,27 @@ impl Data for RenderedData {
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let is_set = |name: &&str| attributes.get(*name).is_some_and(|value| !value.is_null());
-        let invalid = |attribute, message: &str, help: &str| Invalid {
-            attribute: Some(attribute),
-            message: message.to_owned(),
-            help: Some(help.to_owned()),
-        };
         let mut found = Vec::new();
         match (is_set(&"chart"), is_set(&"kustomization")) {
             (true, true) => {
-                found.push(invalid("kustomization", "both `chart` and `kustomization` are set", "keep one of them"));
+                let both = Invalid::new("kustomization", "both `chart` and `kustomization` are set");
+                found.push(both.help("keep one of them"));
             }
-            (false, false) => found.push(Invalid {
-                attribute: None,
-                message: "neither `chart` nor `kustomization` is set".to_owned(),
-                help: Some("name the folder of a Helm chart, or of a kustomization".to_owned()),
-            }),
-            (true, false) if !is_set(&"release") => found.push(invalid(
-                "chart",
-                "`release` is required with `chart`",
-                "set the name of the release: the objects of most charts begin with it",
-            )),
+            (false, false) => {
+                let neither = Invalid::block("neither `chart` nor `kustomization` is set");
+                found.push(neither.help("name the folder of a Helm chart, or of a kustomization"));
+            }
+            (true, false) if !is_set(&"release") => {
+                let missing = Invalid::new("chart", "`release` is required with `chart`");
+                found.push(missing.help("set the name of the release: the objects of most charts begin with it"));
+            }
             (true, false) => {}
             (false, true) => {
                 // `include_crds` has a default, so it does not show that somebody set it.
                 let wrong = OF_CHART.into_iter().filter(|name| *name != "include_crds").filter(is_set);
                 found.extend(wrong.map(|name| {
-                    invalid(
-                        name,
-                        &format!("`{name}` is only for a `chart`"),
-                        "remove it, or put it into the kustomization",
-                    )
+                    Invalid::new(name, format!("`{name}` is only for a `chart`"))
+                        .help("remove it, or put it into the kustomization")
                 }));
             }
         }
@@ -142,7 +133,7 @@ impl Data for RenderedData {
             && !matches!(values, Value::Null | Value::Unknown | Value::Retained | Value::Map(_))
         {
             let message = format!("`values` must be a table, not a {}", values.type_name());
-            found.push(invalid("values", &message, "write it as [data.kubernetes_rendered.NAME.values]"));
+            found.push(Invalid::new("values", message).help("write it as [data.kubernetes_rendered.NAME.values]"));
         }
         found
     }

@@ -6,7 +6,7 @@ use moorfast_engine::model::{ObjectDocument, Value, YamlDocument, object_documen
 use moorfast_engine::provider::{Class, ProviderError};
 
 use super::secrets::marked_where_different;
-use crate::resource::object::ObjectKey;
+use crate::resource::object::{ObjectKey, at, text};
 
 /// The annotation of an object that Helm applies at a certain time only.
 const HOOK: &str = "helm.sh/hook";
@@ -77,13 +77,7 @@ fn template<'a>(lines: &[&'a str], line: usize) -> Option<&'a str> {
 }
 
 fn is_hook(object: &Value) -> bool {
-    let annotations = object.as_map().and_then(|map| map.get("metadata")?.as_map()?.get("annotations")?.as_map());
-    annotations.is_some_and(|annotations| annotations.contains_key(HOOK))
-}
-
-fn text<'a>(object: &'a Value, path: &[&str]) -> &'a str {
-    let member = path.iter().try_fold(object, |value, name| value.as_map()?.get(*name));
-    member.and_then(Value::as_str).unwrap_or_default()
+    at(object, &["metadata", "annotations", HOOK]).is_some()
 }
 
 /// The group and the kind of an object.
@@ -92,18 +86,19 @@ type GroupKind = (String, String);
 /// Returns the cluster-scoped kinds that the documents define.
 fn cluster_scoped_kinds(documents: &[YamlDocument]) -> Vec<GroupKind> {
     let definitions = documents.iter().map(|document| &document.value);
-    let cluster_scoped = definitions
-        .filter(|d| text(d, &["kind"]) == "CustomResourceDefinition" && text(d, &["spec", "scope"]) == "Cluster");
-    cluster_scoped
-        .map(|d| (text(d, &["spec", "group"]).to_owned(), text(d, &["spec", "names", "kind"]).to_owned()))
-        .collect()
+    let is_cluster_scoped = |d: &&Value| {
+        text(d, &["kind"]) == Some("CustomResourceDefinition") && text(d, &["spec", "scope"]) == Some("Cluster")
+    };
+    let kind =
+        |d: &Value| Some((text(d, &["spec", "group"])?.to_owned(), text(d, &["spec", "names", "kind"])?.to_owned()));
+    definitions.filter(is_cluster_scoped).filter_map(kind).collect()
 }
 
 /// Returns the object with `namespace` if it is namespaced and names none. A cluster-scoped object loses the namespace that some charts write.
 fn in_namespace(mut object: Value, namespace: Option<&str>, cluster_scoped: &[GroupKind]) -> Value {
     let key = ObjectKey {
-        api_version: text(&object, &["apiVersion"]).to_owned(),
-        kind: text(&object, &["kind"]).to_owned(),
+        api_version: text(&object, &["apiVersion"]).unwrap_or_default().to_owned(),
+        kind: text(&object, &["kind"]).unwrap_or_default().to_owned(),
         namespace: None,
         name: String::new(),
     };
@@ -124,7 +119,7 @@ fn in_namespace(mut object: Value, namespace: Option<&str>, cluster_scoped: &[Gr
 
 /// Returns the object with sensitive data if it is a Secret.
 fn with_hidden_data(mut object: Value) -> Value {
-    let is_secret = text(&object, &["kind"]) == "Secret" && text(&object, &["apiVersion"]) == "v1";
+    let is_secret = text(&object, &["kind"]) == Some("Secret") && text(&object, &["apiVersion"]) == Some("v1");
     if let Value::Map(map) = &mut object
         && is_secret
     {

@@ -37,6 +37,7 @@ pub(crate) use document::mark;
 pub(crate) use fields::FieldSet;
 pub(crate) use key::{DEFAULT_NAMESPACE, ObjectKey};
 use observation::PrivateData;
+pub(crate) use provided::{at, text};
 
 /// The resource type `kubernetes_object`.
 pub(crate) struct Object;
@@ -94,10 +95,10 @@ impl ResourceType for Object {
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let mut found = Vec::new();
         if let Err((attribute, message)) = Declared::read(attributes) {
-            found.push(Invalid { attribute: Some(attribute), message, help: None });
+            found.push(Invalid::new(attribute, message));
         }
         if let Err(message) = WaitCondition::read(attributes.get("wait")) {
-            found.push(Invalid { attribute: Some("wait"), message, help: None });
+            found.push(Invalid::new("wait", message));
         }
         found
     }

@@ -143,11 +143,13 @@ fn may_register_kinds(key: &ObjectKey) -> bool {
     WORKLOADS.contains(&key.kind.as_str()) || (key.group().contains('.') && !key.group().ends_with(".k8s.io"))
 }
 
-fn at<'v>(value: &'v Value, path: &[&str]) -> Option<&'v Value> {
+/// Returns the member of a value at a path of names.
+pub(crate) fn at<'v>(value: &'v Value, path: &[&str]) -> Option<&'v Value> {
     path.iter().try_fold(value, |value, name| value.as_map()?.get(*name))
 }
 
-fn text<'v>(value: &'v Value, path: &[&str]) -> Option<&'v str> {
+/// Returns the text at a path of names.
+pub(crate) fn text<'v>(value: &'v Value, path: &[&str]) -> Option<&'v str> {
     at(value, path)?.as_str()
 }
 
