@@ -21,10 +21,10 @@ use crate::signals;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Plan options")]
 pub struct Selection {
-    /// Plan only this instance or resource with its dependencies; to destroy, with its dependants (can be repeated)
+    /// Plan only this instance, resource or module with its dependencies; to destroy, with its dependants (can be repeated)
     #[arg(long, value_name = "ADDRESS", add = completion::address())]
     pub target: Vec<Pattern>,
-    /// Exclude this instance or resource with its dependants; to destroy, with its dependencies; for `drift`, only itself (can be repeated)
+    /// Exclude this instance, resource or module with its dependants; to destroy, with its dependencies; for `drift`, only itself (can be repeated)
     #[arg(long, value_name = "ADDRESS", add = completion::address())]
     pub exclude: Vec<Pattern>,
 }
