@@ -1,16 +1,16 @@
 //! Entry points of the fuzz targets. Malformed input must never crash the parsers or the rendering of what they read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use moorfast_engine::expression::{Expr, Files, Reference, Scope as ReferenceScope, Unresolved};
 use moorfast_engine::manifest::Manifest;
 use moorfast_engine::model::{SourceFile, Sources, Span, Value};
 use moorfast_engine::state::{Contents, StateFile};
 
-pub use crate::plan_file::fuzz as plan_file;
+use crate::plan_file::{self, SavedPlan};
 use crate::render::terminal::Terminal;
 use crate::render::text::Text;
-use crate::render::{DerivedAttributes, TextOptions, diagnostic, record};
+use crate::render::{DerivedAttributes, TextOptions, diagnostic, html, json, markdown, plan, record};
 
 const WIDTH: usize = 40;
 
@@ -32,6 +32,25 @@ pub fn state_file(bytes: &[u8]) {
     let again = contents.to_json().ok().and_then(|text| StateFile::parse(&text).ok());
     let same = again.is_some_and(|again| again.snapshot == contents.snapshot && again.runs == contents.runs);
     assert!(same, "a written state file parses to the same state");
+}
+
+/// Parses bytes as a plan file, and as a plan in an envelope with a valid digest. A valid plan is rendered in every format.
+pub fn plan_file(bytes: &[u8]) {
+    let path = Path::new("a.plan");
+    let derived = DerivedAttributes::default();
+    let mut found = vec![plan_file::parse(path, bytes)];
+    if let Ok(plan) = serde_json::from_slice(bytes) {
+        found.push(plan_file::parse(path, plan_file::enclosed(plan).as_bytes()));
+    }
+    for SavedPlan { plan, .. } in found.into_iter().flatten() {
+        write(&plan::plan(&plan, TextOptions { width: WIDTH, full: false, derived: &derived }));
+        json::plan(&plan);
+        markdown::plan(&plan, markdown::FEWEST, &derived);
+        html::plan(&plan, &derived);
+        let written = serde_json::to_value(&plan).ok().map(plan_file::enclosed);
+        let again = written.and_then(|text| plan_file::parse(path, text.as_bytes()).ok());
+        assert!(again.is_some_and(|again| again.plan == plan), "a written plan parses to the same plan");
+    }
 }
 
 /// Parses bytes as a manifest. Errors are rendered; formatting a valid manifest twice gives the same text as once.
