@@ -23,6 +23,7 @@ use crate::render::failure;
 use crate::render::progress::ProgressFormat;
 use crate::render::report::Done;
 use crate::render::text::Text;
+use crate::render::unsuccessful::{self, Unsuccessful};
 use crate::render::{escape_json, json, plan, report};
 use crate::signature::TrustedKeys;
 
@@ -247,7 +248,7 @@ fn print_report(run: &Run, report: &Report, applying: &Applying, mode: PlanMode,
         return ui.json(json::report(report, &run.workspace.manifest.sources));
     }
     let blank = || Text::from("\n");
-    let failures = report::failures(report, Some(&run.workspace.manifest));
+    let failures = unsuccessful::failures(report, Some(&run.workspace.manifest));
     if !failures.is_empty() {
         ui.err(blank() + failures);
     }
@@ -270,7 +271,7 @@ async fn release(lock: Lock, invocation: &Invocation) {
 /// Returns the entry for the history of runs.
 fn run_end(report: &Report) -> RunEnd {
     let done = Done::of(report);
-    let unsuccessful = report::Unsuccessful::of(report);
+    let unsuccessful = Unsuccessful::of(report);
     let left = report.outcomes.iter().filter(|o| matches!(o.result, ChangeResult::RolloutStopped { .. })).count();
     let counts = [
         ("added", done.added),

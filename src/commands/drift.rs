@@ -22,7 +22,7 @@ use crate::render::metrics::{Found, Labels};
 use crate::render::progress::ProgressFormat;
 use crate::render::text::Text;
 use crate::render::webhook::{self, DriftReport};
-use crate::render::{diagnostic, drift, drift_history, json, markdown, metrics, plan};
+use crate::render::{diagnostic, drift, drift_history, json, markdown, metrics, site};
 
 /// Detect changes made outside moorfast since the last apply.
 ///
@@ -168,7 +168,7 @@ impl Drift {
                 invocation.ui.json(format!("{object:#}\n"))
             }
             false => {
-                let environment = plan::environment(invocation.globals.env.as_ref());
+                let environment = site::environment(invocation.globals.env.as_ref());
                 invocation.ui.out(Text::separated([environment, drift_history::text(&history)]))
             }
         }?;

@@ -4,9 +4,11 @@ use moorfast_engine::provider::Action;
 
 use super::fold::{Block, Difference, Member};
 use super::instance_name::{on_every_node, starred};
-use super::row::{Lines, Row, TextOptions};
+use super::row::Row;
+use super::row_lines::Lines;
 use super::text::{Line, Style, styled};
 use super::text_diff::{changed_lines, text_diff};
+use super::text_options::TextOptions;
 use super::value::{is_multi_line, is_plainly_unknown};
 use super::wording::{headline, listed, object_line, reasons, symbol};
 

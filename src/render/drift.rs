@@ -4,14 +4,17 @@ use std::collections::BTreeSet;
 
 use moorfast_engine::plan::{Change, Drift, Plan, Reason};
 
+use super::checks::checks;
 use super::derived_attributes::DerivedAttributes;
 use super::fold::Difference;
 use super::instance_name::{OnNode, on_every_node, on_node};
 use super::machines;
-use super::plan::{checks, environment};
-use super::row::{Row, TextOptions, rows_between, table};
+use super::row::{Row, rows_between};
+use super::row_lines::table;
 use super::section::Section;
+use super::site::environment;
 use super::text::{Line, Style, Text, styled};
+use super::text_options::TextOptions;
 use super::wording::counted;
 
 /// Maximum number of other instances with the same drift that are listed by address.

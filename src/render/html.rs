@@ -4,24 +4,25 @@ mod lines;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use lines::Escaped;
 use lines::{block_of, inline};
 use maud::{Markup, PreEscaped, html};
 use moorfast_engine::plan::{Change, Plan};
 use moorfast_engine::provider::{Action, Consequence};
 
 use super::block::{body, title};
+use super::checks::checks;
 use super::derived_attributes::DerivedAttributes;
 use super::drift;
+use super::escaped::Escaped;
 use super::fold::Block;
 use super::machines;
 use super::picture::{self, Picture};
-use super::plan::{checks, closing, groups, outputs, warnings};
+use super::plan::{closing, groups, outputs, warnings};
 use super::policy::violated;
 use super::rollout::rollouts;
-use super::row::TextOptions;
 use super::section::Section;
 use super::text::{Style, styled};
+use super::text_options::TextOptions;
 use super::wording::{Danger, danger, symbol, warning};
 
 /// Maximum number of changes that are shown unfolded.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json, json};
 use super::drift::changed_attributes;
 use super::failure::{self, Message};
 use super::report::{Done, is_complete};
-use super::wording::{counted, progress_words};
+use super::wording::{counted, duration, progress_words};
 use crate::error::Error;
 use crate::exit::Exit;
 
@@ -291,7 +291,7 @@ pub fn event(event: &Event) -> String {
         Event::Finished { address, action, took, notes } => (
             "info",
             "apply_complete",
-            format!("{address}: {} after {}", progress_words(*action).1, super::report::duration(*took)),
+            format!("{address}: {} after {}", progress_words(*action).1, duration(*took)),
             json!({ "hook": hook(address, *action), "elapsed_seconds": took.as_secs_f64(), "notes": notes }),
         ),
         Event::Failed { address, action, error } => (

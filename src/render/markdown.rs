@@ -7,16 +7,17 @@ use moorfast_engine::model::NodeChange;
 use moorfast_engine::plan::Plan;
 
 use super::block::{body, title};
+use super::checks::checks;
 use super::derived_attributes::DerivedAttributes;
 use super::drift::{self, Omitted};
 use super::fold::Block;
 use super::machines;
-use super::plan::{checks, closing, groups, outputs, warnings};
+use super::plan::{closing, groups, outputs, warnings};
 use super::policy::violated;
 use super::rollout;
-use super::row::TextOptions;
 use super::section::Section;
 use super::text::Line;
+use super::text_options::TextOptions;
 use super::wording::{Danger, counted, symbol};
 
 /// Maximum length of a comment on GitHub in characters.

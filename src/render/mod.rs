@@ -1,7 +1,9 @@
 //! Rendering of plans, errors, progress and reports as text, JSON, Markdown and HTML.
 
 mod block;
+mod checks;
 mod derived_attributes;
+mod escaped;
 pub mod explanation;
 mod fold;
 mod instance_name;
@@ -11,9 +13,12 @@ mod machines;
 mod policy;
 mod rollout;
 mod row;
+mod row_lines;
 mod section;
+pub mod site;
 mod structure;
 mod text_diff;
+mod text_options;
 mod value;
 
 pub mod diagnostic;
@@ -33,6 +38,7 @@ pub mod record;
 pub mod report;
 pub mod terminal;
 pub mod text;
+pub mod unsuccessful;
 pub mod webhook;
 pub mod wording;
 
@@ -48,6 +54,6 @@ fn state_name(plan: &moorfast_engine::plan::Plan) -> String {
 
 pub use derived_attributes::DerivedAttributes;
 pub use invisible::{escape_json, escape_text};
-pub use row::TextOptions;
 pub use text_diff::text_diff;
+pub use text_options::TextOptions;
 pub use value::{inline, printable};

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use maud::{Markup, PreEscaped, html};
 use moorfast_engine::configuration::GraphView;
 
-use super::html::Escaped;
+use super::escaped::Escaped;
 use super::layout::{Point, Size, layout};
 
 /// Maximum number of boxes in a readable picture.

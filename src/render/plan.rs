@@ -3,20 +3,22 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use moorfast_engine::model::{CheckResult, CheckStatus};
 use moorfast_engine::plan::{Change, OutputChange, Plan, PlanMode, Summary};
 use moorfast_engine::provider::Action;
-use moorfast_engine::state::EnvironmentName;
 
 use super::block::block;
+use super::checks::checks;
 use super::drift;
 use super::fold::{Block, fold};
 use super::machines;
 use super::policy::policies;
 use super::rollout::rollouts;
-use super::row::{Row, TextOptions, table};
+use super::row::Row;
+use super::row_lines::table;
 use super::section::Section;
+use super::site::environment;
 use super::text::{Line, Style, Text, styled};
+use super::text_options::TextOptions;
 use super::wording::{Danger, counted, listed, meaning, symbol, warning};
 
 /// Renders a plan as text.
@@ -43,11 +45,6 @@ pub fn plan(plan: &Plan, options: TextOptions) -> Text {
     sections.push(checks(&plan.checks).text());
     sections.push(closing(plan).into());
     Text::separated(sections)
-}
-
-/// Returns the line that names the environment. Empty without one.
-pub fn environment(name: Option<&EnvironmentName>) -> Text {
-    name.map(|name| Text::from(Line::from("Environment ") + styled(Style::Bold, name))).unwrap_or_default()
 }
 
 /// Returns the changes to show.
@@ -170,27 +167,4 @@ pub fn outputs(outputs: &BTreeMap<String, OutputChange>, options: TextOptions) -
         })
         .collect();
     Section { heading: "Changes to outputs", lines: table(&rows, options) }
-}
-
-/// Returns the section of the checks, failed ones first.
-pub fn checks(checks: &[CheckResult]) -> Section {
-    let word = |status| match status {
-        CheckStatus::Fail => styled(Style::Danger, "FAIL"),
-        CheckStatus::Error => styled(Style::Danger, "ERROR"),
-        CheckStatus::Unknown => styled(Style::Dim, "pending"),
-        CheckStatus::Pass => styled(Style::Added, "pass"),
-    };
-    let mut sorted: Vec<_> = checks.iter().collect();
-    sorted.sort_by_key(|check| match check.status {
-        CheckStatus::Fail | CheckStatus::Error => 0,
-        CheckStatus::Unknown => 1,
-        CheckStatus::Pass => 2,
-    });
-    let mut lines = Vec::new();
-    for check in sorted {
-        let later = if check.status == CheckStatus::Unknown { " (known after apply)" } else { "" };
-        lines.push((word(check.status) + format!(" {}{later}", check.name)).indented(2));
-        lines.extend(check.messages.iter().flat_map(|m| m.lines()).map(|line| Line::from(line).indented(7)));
-    }
-    Section { heading: "Checks", lines }
 }

@@ -11,10 +11,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::report::duration;
 use super::text::Style::{Bold, Danger, Dim, Warning};
 use super::text::{Line, styled};
-use super::wording::{counted, progress_words};
+use super::wording::{counted, duration, progress_words};
 use crate::ui::Ui;
 
 /// Maximum number of target names in a line.

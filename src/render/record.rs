@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use moorfast_engine::state::{LockInfo, Output, Record, Run, RunResult, Snapshot};
 
-use super::row::TextOptions;
 use super::text::{Line, Style, Text, styled};
+use super::text_options::TextOptions;
 use super::value::{inline, is_multi_line};
 
 /// Renders the whole state.

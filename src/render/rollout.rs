@@ -1,16 +1,12 @@
-//! Rollouts in a plan, in the progress and in the report of an apply.
+//! Rollouts in a plan and in the progress of an apply.
 
-use moorfast_engine::apply::{ChangeResult, FailedGate, Report};
-use moorfast_engine::manifest::Manifest;
-use moorfast_engine::model::{Address, NodeName};
+use moorfast_engine::model::NodeName;
 use moorfast_engine::plan::{Plan, PlannedRollout};
 use moorfast_engine::session::RolloutStep;
 
-use super::diagnostic::provider_error;
-use super::report::{duration, listed};
 use super::section::Section;
-use super::text::{Line, Style, Text, styled};
-use super::wording::counted;
+use super::text::{Line, Style, styled};
+use super::wording::{counted, duration};
 
 /// Maximum number of node names in a line.
 const NAMED: usize = 20;
@@ -70,35 +66,4 @@ pub fn step(rollout: &str, node: &NodeName, step: &RolloutStep) -> Line {
         RolloutStep::Skipped { because } => styled(Style::Warning, "Not started") + format!(", because {because}"),
     };
     head + ": " + status
-}
-
-/// Renders the failed health gates as errors.
-pub fn failed_gates(report: &Report, manifest: Option<&Manifest>) -> Text {
-    let error = |failed: &FailedGate| {
-        let FailedGate { rollout, node, gate, address, error } = failed;
-        let mut error = error.clone();
-        error.summary = match address {
-            Some(_) => format!("rollout.{rollout} stopped at {node}: {}", error.summary),
-            None => format!("rollout.{rollout} stopped at {node}: {gate}: {}", error.summary),
-        };
-        let addresses: Vec<_> = address.iter().collect();
-        provider_error(manifest, &error, &addresses)
-    };
-    Text::separated(report.gates.iter().map(error))
-}
-
-/// Returns the operations that stopped rollouts did not start, under their reasons.
-pub fn left(report: &Report) -> Text {
-    let mut reasons: Vec<((&String, &String), Vec<&Address>)> = Vec::new();
-    for outcome in &report.outcomes {
-        let ChangeResult::RolloutStopped { rollout, because } = &outcome.result else { continue };
-        match reasons.iter_mut().find(|(known, _)| *known == (rollout, because)) {
-            Some((_, addresses)) => addresses.push(&outcome.address),
-            None => reasons.push(((rollout, because), vec![&outcome.address])),
-        }
-    }
-    reasons.iter().fold(Text::default(), |text, ((rollout, because), addresses)| {
-        let rollout = styled(Style::Bold, format!("rollout.{rollout}"));
-        text + listed(Line::from("Not started, because ") + rollout + format!(" stopped: {because}"), addresses)
-    })
 }

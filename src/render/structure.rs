@@ -4,8 +4,7 @@ use moorfast_engine::plan::{PathSegment, differences};
 use serde_json::{Map, Value as Json};
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle};
 
-use super::row::{TextOptions, rows_between, table};
-use super::text::{Line, Style, styled};
+use super::row::{Row, rows_between};
 
 /// Maximum length of a text in bytes. Longer texts are compared only by lines.
 const LONGEST: usize = 256 << 10;
@@ -13,34 +12,38 @@ const LONGEST: usize = 256 << 10;
 /// Parses a document of one format.
 type Parse = fn(&str) -> Option<Json>;
 
-/// Returns the lines above the diff of the texts. Returns none if they add nothing to the diff, because the texts have no structure or only top-level
-/// values differ.
-pub fn structure(before: &str, after: &str, options: TextOptions) -> Vec<Line> {
+/// The differences between two texts in the same format.
+#[derive(Debug, PartialEq)]
+pub struct Comparison {
+    /// The name of the format.
+    pub format: &'static str,
+    /// The changed values. There are none if only the formatting changed.
+    pub rows: Vec<Row>,
+}
+
+/// Compares two texts. Returns `None` if a comparison adds nothing to their diff, because the texts have no structure or only top-level values differ.
+pub fn compare(before: &str, after: &str) -> Option<Comparison> {
     if before.len().max(after.len()) > LONGEST {
-        return Vec::new();
+        return None;
     }
     let formats: [(&str, Parse); 3] = [("JSON", json), ("TOML", toml), ("YAML", yaml)];
-    let found = formats.into_iter().find_map(|(format, parse)| Some((format, parse(before)?, parse(after)?)));
-    let Some((format, before, after)) = found else { return Vec::new() };
-    let is_same = before == after;
+    let (format, before, after) =
+        formats.into_iter().find_map(|(format, parse)| Some((format, parse(before)?, parse(after)?)))?;
+    if before == after {
+        return Some(Comparison { format, rows: Vec::new() });
+    }
     let [before, after] = [before, after].map(|document| Map::from_iter([(DOCUMENT.to_owned(), document)]));
     let found = differences(Some(&before), &after);
-    if is_same {
-        return vec![styled(
-            Style::Dim,
-            format!("as {format}: no change of values, only of order, comments or spacing"),
-        )];
-    }
     // A path of two names is the document and a top-level key. An added or removed null is not a difference.
     if found.iter().all(|d| d.path.len() <= 2 && d.path.iter().all(|step| matches!(step, PathSegment::Name(_)))) {
-        return Vec::new();
+        return None;
     }
     let mut rows = rows_between(Some(&before), Some(&after), &Default::default());
     for row in &mut rows {
         let inner = row.path.strip_prefix(DOCUMENT).map(|path| path.trim_start_matches('.').to_owned());
         row.path = inner.unwrap_or_default();
     }
-    std::iter::once(styled(Style::Dim, format!("as {format}:"))).chain(table(&rows, options)).collect()
+    Some(Comparison { format, rows })
 }
 
 /// The key of the document in the compared objects.
@@ -81,11 +84,14 @@ fn structured(document: Json) -> Option<Json> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::row_lines::structure;
+    use super::super::text::Line;
     use super::*;
 
     fn lines(before: &str, after: &str) -> Vec<String> {
-        let lines = structure(before, after, crate::render::samples::width(100));
-        lines.iter().map(Line::to_string).collect()
+        let comparison = compare(before, after);
+        let lines = comparison.map(|found| structure(&found, crate::render::samples::width(100)));
+        lines.iter().flatten().map(Line::to_string).collect()
     }
 
     #[test]

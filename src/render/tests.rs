@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::samples::{DERIVED, width};
 use super::terminal::{Terminal, plain};
-use super::{TextOptions, drift, failure, html, json, markdown, plan, report, samples};
+use super::{TextOptions, drift, failure, html, json, markdown, plan, report, samples, unsuccessful};
 use crate::error::Error;
 
 const COLORED: Terminal = Terminal { width: 100, colors: true };
@@ -183,9 +183,9 @@ fn reports() {
     let took = Duration::from_millis(1234);
     let mode = moorfast_engine::plan::PlanMode::Normal;
     insta::assert_snapshot!("complete", plain(report::closing(&complete, mode, took)));
-    let failures = report::failures(&broken(), None);
+    let failures = unsuccessful::failures(&broken(), None);
     insta::assert_snapshot!("incomplete", plain(failures + report::closing(&broken(), mode, took)));
-    assert!(report::failures(&complete, None).is_empty());
+    assert!(unsuccessful::failures(&complete, None).is_empty());
     assert!(!json::report(&broken(), &Default::default()).contains("s3cr3t"));
 }
 

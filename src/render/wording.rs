@@ -1,4 +1,6 @@
-//! The words and symbols of actions and reasons.
+//! The words and symbols of actions, reasons and durations.
+
+use std::time::Duration;
 
 use moorfast_engine::model::named;
 use moorfast_engine::plan::{Change, PathSegment, Reason, Selector, parse_path, path_text};
@@ -241,6 +243,15 @@ fn without_own_node(text: &str, change: &Change) -> String {
     let quoted = Value::from(own).to_string();
     let open = quoted.strip_suffix('"').unwrap_or(&quoted);
     text.replace(&format!("[{quoted}]"), "").replace(&format!("[{open}/"), "[\"")
+}
+
+/// Returns a duration as text, for example `0.4s`, `12s` or `3m 5s`.
+pub fn duration(took: Duration) -> String {
+    match took.as_secs() {
+        0..=9 => format!("{:.1}s", took.as_secs_f64()),
+        seconds @ 10..=59 => format!("{seconds}s"),
+        seconds => format!("{}m {}s", seconds / 60, seconds % 60),
+    }
 }
 
 /// Returns the words of the progress lines, for example `Creating` and `Creation complete`.

@@ -1,18 +1,9 @@
 //! The writer of lines for HTML.
 
-use maud::{Markup, Render, html};
+use maud::{Markup, html};
 
+use super::super::escaped::Escaped;
 use super::super::text::{Line, Span, Style};
-use super::super::value::printable;
-
-/// A text whose invisible characters are escaped, as well as the special characters of HTML.
-pub struct Escaped<'a>(pub &'a str);
-
-impl Render for Escaped<'_> {
-    fn render_to(&self, buffer: &mut String) {
-        printable(self.0).render_to(buffer);
-    }
-}
 
 /// Returns a line within a paragraph.
 pub fn inline(line: &Line) -> Markup {
