@@ -5,32 +5,28 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use anstream::ColorChoice;
 use clap::{Command, CommandFactory, FromArgMatches};
-use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, complete};
+use clap_complete::engine::complete;
 use clap_complete::env::{EnvCompleter, Shells};
 
 use crate::ProviderFactory;
-use crate::cli::{Cli, Globals};
+use crate::cli::Cli;
 use crate::commands::explained_names;
+use crate::completer::{Names, VARIABLE, complete_from};
+use crate::globals::Globals;
 use crate::inputs::Inputs;
 use crate::invocation::Invocation;
 use crate::single_dash_options;
 use crate::ui::Ui;
 
-/// The environment variable with which a script asks for candidates. Its value is the name of the shell.
-pub const VARIABLE: &str = "MOORFAST_COMPLETE";
 /// How long the answer may take.
 const LIMIT: Duration = Duration::from_secs(2);
 /// The separator of the candidates for bash, as its script sets it.
 const SEPARATOR: &str = "\u{b}";
-
-/// The invocation that the completed command line describes. The functions of clap that complete a value get nothing but the typed text.
-static COMPLETED: OnceLock<Invocation> = OnceLock::new();
 
 /// Returns the shell whose script started this process to complete a command line.
 pub fn shell() -> Option<String> {
@@ -120,7 +116,7 @@ fn with_single_dashes(candidates: &[u8]) -> Vec<u8> {
     shortened
 }
 
-/// Changes to the folder of the completed command line, and remembers its global options.
+/// Changes to the folder of the completed command line, and completes names of its manifest.
 fn enter(command: &Command, providers: &[ProviderFactory], words: &[OsString]) {
     let Ok(matches) = command.clone().ignore_errors(true).try_get_matches_from(words) else { return };
     let Ok(mut globals) = Globals::from_arg_matches(&matches) else { return };
@@ -130,51 +126,26 @@ fn enter(command: &Command, providers: &[ProviderFactory], words: &[OsString]) {
     }
     let ui = Ui::new(ColorChoice::Never, true, false);
     globals.no_local_commands = true;
-    _ = COMPLETED.set(Invocation::new(globals, ui).with_providers(providers));
+    let invocation = Invocation::new(globals, ui).with_providers(providers);
+    complete_from(Box::new(move |kind, typed| names(&invocation, kind, typed)));
 }
 
-/// Completes an address of the manifest.
-pub fn address() -> ArgValueCompleter {
-    ArgValueCompleter::new(|typed: &OsStr| matching(typed, |typed| addresses(typed).unwrap_or_default()))
-}
-
-/// Completes the name of a node.
-pub fn node() -> ArgValueCompleter {
-    ArgValueCompleter::new(|typed: &OsStr| matching(typed, |_| nodes().unwrap_or_default()))
-}
-
-/// Completes the name of an output.
-pub fn output() -> ArgValueCompleter {
-    ArgValueCompleter::new(|typed: &OsStr| matching(typed, |_| outputs().unwrap_or_default()))
-}
-
-/// Completes the name of an environment.
-pub fn environment() -> ArgValueCompleter {
-    ArgValueCompleter::new(|typed: &OsStr| matching(typed, |_| environments().unwrap_or_default()))
-}
-
-/// Completes what `moorfast explain` explains.
-pub fn subject() -> ArgValueCompleter {
-    ArgValueCompleter::new(|typed: &OsStr| {
-        matching(typed, |typed| {
-            let known = COMPLETED.get().map(|invocation| explained_names(invocation.catalogue()));
-            let of_manifest = [addresses(typed), environments()].into_iter().flatten().flatten();
-            known.into_iter().flatten().chain(of_manifest).collect()
-        })
-    })
-}
-
-/// Returns the names that begin with the typed text.
-fn matching(typed: &OsStr, names: impl Fn(&str) -> Vec<String>) -> Vec<CompletionCandidate> {
-    let typed = typed.to_string_lossy().replace('\\', "");
-    let typed = typed.trim_start_matches(['\'', '"']);
-    let names = names(typed);
-    names.into_iter().filter(|name| name.starts_with(typed)).map(CompletionCandidate::new).collect()
+/// Returns the names of a kind, of the invocation that the completed command line describes.
+fn names(invocation: &Invocation, names: Names, typed: &str) -> Vec<String> {
+    match names {
+        Names::Addresses => addresses(invocation, typed).unwrap_or_default(),
+        Names::Nodes => nodes(invocation).unwrap_or_default(),
+        Names::Outputs => outputs(invocation).unwrap_or_default(),
+        Names::Environments => environments(invocation).unwrap_or_default(),
+        Names::Explained => {
+            let of_manifest = [addresses(invocation, typed), environments(invocation)].into_iter().flatten().flatten();
+            explained_names(invocation.catalogue()).into_iter().chain(of_manifest).collect()
+        }
+    }
 }
 
 /// Returns the addresses of the modules and resources. If the typed text has a bracket, returns the instances that its beginning selects.
-fn addresses(typed: &str) -> Option<Vec<String>> {
-    let invocation = COMPLETED.get()?;
+fn addresses(invocation: &Invocation, typed: &str) -> Option<Vec<String>> {
     let Some((beginning, _)) = typed.split_once('[') else {
         return Some(invocation.any_manifest().ok()?.addresses());
     };
@@ -182,13 +153,12 @@ fn addresses(typed: &str) -> Option<Vec<String>> {
     Some(instances.iter().map(ToString::to_string).collect())
 }
 
-fn environments() -> Option<Vec<String>> {
-    Some(COMPLETED.get()?.any_manifest().ok()?.environments.keys().map(ToString::to_string).collect())
+fn environments(invocation: &Invocation) -> Option<Vec<String>> {
+    Some(invocation.any_manifest().ok()?.environments.keys().map(ToString::to_string).collect())
 }
 
 /// Returns the names of the nodes. If the inventory cannot be evaluated, returns those of the blocks that are one node.
-fn nodes() -> Option<Vec<String>> {
-    let invocation = COMPLETED.get()?;
+fn nodes(invocation: &Invocation) -> Option<Vec<String>> {
     let workspace = invocation.workspace(&Inputs::default()).ok();
     if let Some(inventory) = workspace.and_then(|workspace| workspace.inventory().ok()) {
         return Some(inventory.iter().map(|node| node.name.0.clone()).collect());
@@ -198,6 +168,6 @@ fn nodes() -> Option<Vec<String>> {
     Some(single.map(|(name, _)| name.clone()).collect())
 }
 
-fn outputs() -> Option<Vec<String>> {
-    Some(COMPLETED.get()?.any_manifest().ok()?.outputs.keys().cloned().collect())
+fn outputs(invocation: &Invocation) -> Option<Vec<String>> {
+    Some(invocation.any_manifest().ok()?.outputs.keys().cloned().collect())
 }

@@ -1,5 +1,7 @@
 //! The choice of an environment: `--env NAME` or MOORFAST_ENV.
 
+use std::path::Path;
+
 use moorfast_engine::manifest::Manifest;
 use moorfast_engine::model::suggest;
 use moorfast_engine::plan::Plan;
@@ -8,7 +10,6 @@ use moorfast_engine::state::EnvironmentName;
 use crate::backend;
 use crate::error::Error;
 use crate::inputs::Inputs;
-use crate::invocation::Invocation;
 
 /// Checks that an environment is chosen if the manifest has environments, and that the chosen one exists.
 ///
@@ -73,21 +74,21 @@ pub struct Placed {
     pub place: Result<String, String>,
 }
 
-/// Returns all environments of the manifest. Opens no state.
-pub fn all(invocation: &Invocation, manifest: &Manifest, inputs: &Inputs) -> Vec<Placed> {
+/// Returns all environments of the manifest, whose states are in `data_dir` unless they have a backend. Opens no state.
+pub fn all(manifest: &Manifest, inputs: &Inputs, data_dir: &Path) -> Vec<Placed> {
     let names = manifest.environments.keys();
     let placed = names.map(|name| Placed {
         name: name.clone(),
         is_chosen: manifest.environment.as_ref() == Some(name),
-        place: place(invocation, manifest.clone().in_environment(Some(name.clone())), inputs),
+        place: place(manifest.clone().in_environment(Some(name.clone())), inputs, data_dir),
     });
     placed.collect()
 }
 
 /// Returns the place of the state of a manifest in its environment.
-fn place(invocation: &Invocation, manifest: Manifest, inputs: &Inputs) -> Result<String, String> {
+fn place(manifest: Manifest, inputs: &Inputs, data_dir: &Path) -> Result<String, String> {
     let variables = inputs.known_values(&manifest);
     let location = variables.and_then(|variables| backend::configured(&manifest, &variables));
-    let folder = EnvironmentName::folder(manifest.environment.as_ref(), &invocation.data_dir());
+    let folder = EnvironmentName::folder(manifest.environment.as_ref(), data_dir);
     location.map(|location| backend::place(&location, &folder)).map_err(|error| error.first_summary())
 }

@@ -14,9 +14,9 @@ use moorfast_engine::state::{EnvironmentName, Location, Lock, LockRequest, Run, 
 use moorfast_engine::workspace::Workspace;
 
 use crate::backend;
-use crate::cli::Globals;
 use crate::environment;
 use crate::error::Error;
+use crate::globals::Globals;
 use crate::inputs::Inputs;
 use crate::render::{DerivedAttributes, TextOptions};
 use crate::ui::Ui;

@@ -11,6 +11,7 @@ mod atomic;
 mod backend;
 mod cli;
 mod commands;
+mod completer;
 mod completion;
 mod drift_history;
 mod environment;
@@ -18,6 +19,7 @@ mod error;
 mod exit;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod globals;
 mod hints;
 mod inputs;
 mod invocation;
@@ -46,9 +48,10 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::cli::{Cli, Globals};
+use crate::cli::Cli;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::globals::Globals;
 use crate::invocation::Invocation;
 use crate::render::printable;
 use crate::ui::Ui;
@@ -139,7 +142,7 @@ fn start(providers: &[ProviderFactory], cli: Cli, ui: Ui) -> Result<Exit, Error>
         .build()
         .map_err(Error::file("start the threads of", "moorfast"))?;
     let invocation = Invocation::new(cli.globals, ui).with_providers(providers);
-    let exit = runtime.block_on(cli.command.run(invocation));
+    let exit = runtime.block_on(cli.command.run(invocation, Cli::command()));
     // Background tasks have nothing left to save.
     runtime.shutdown_background();
     exit

@@ -9,7 +9,7 @@ use moorfast_engine::session::{Failure, Interrupt};
 use moorfast_engine::state::{Lock, Snapshot, StateError, Store};
 use moorfast_engine::workspace::{Planned, Workspace};
 
-use crate::completion;
+use crate::completer::{Names, completer};
 use crate::error::Error;
 use crate::invocation::Invocation;
 use crate::render::diagnostic::diagnostics;
@@ -22,10 +22,10 @@ use crate::signals;
 #[command(next_help_heading = "Plan options")]
 pub struct Selection {
     /// Plan only this instance, resource or module with its dependencies; to destroy, with its dependants (can be repeated)
-    #[arg(long, value_name = "ADDRESS", add = completion::address())]
+    #[arg(long, value_name = "ADDRESS", add = completer(Names::Addresses))]
     pub target: Vec<Pattern>,
     /// Exclude this instance, resource or module with its dependants; to destroy, with its dependencies; for `drift`, only itself (can be repeated)
-    #[arg(long, value_name = "ADDRESS", add = completion::address())]
+    #[arg(long, value_name = "ADDRESS", add = completer(Names::Addresses))]
     pub exclude: Vec<Pattern>,
 }
 
@@ -41,10 +41,10 @@ impl Selection {
 #[command(next_help_heading = "Plan options")]
 pub struct Replacements {
     /// Replace this instance even if it has no changes (can be repeated)
-    #[arg(long, value_name = "ADDRESS", add = completion::address())]
+    #[arg(long, value_name = "ADDRESS", add = completer(Names::Addresses))]
     replace: Vec<Pattern>,
     /// Accept the machine that now answers as NODE as its replacement; FINGERPRINT accepts only that host key (can be repeated)
-    #[arg(long, value_name = "NODE[=FINGERPRINT]", add = completion::node())]
+    #[arg(long, value_name = "NODE[=FINGERPRINT]", add = completer(Names::Nodes))]
     replace_node: Vec<Replacement>,
 }
 

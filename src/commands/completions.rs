@@ -3,7 +3,7 @@
 use clap_complete::Shell;
 use clap_complete::env::Shells;
 
-use crate::completion::VARIABLE;
+use crate::completer::VARIABLE;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::invocation::Invocation;

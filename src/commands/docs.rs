@@ -4,12 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use moorfast_engine::model::Schema;
 use moorfast_engine::provider::Provider;
 use moorfast_engine::reference::{functions_reference, reference};
 
-use crate::cli::Cli;
 use crate::error::Error;
 use crate::exit::{self, Exit};
 use crate::invocation::Invocation;
@@ -24,14 +23,14 @@ pub struct Docs {
 }
 
 impl Docs {
-    pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
+    pub(super) fn run(self, invocation: &Invocation, command_line: Command) -> Result<Exit, Error> {
         if !self.folder.is_dir() {
             return Err(Error::usage(
                 format!("there is no folder {}", self.folder.display()),
                 "this command writes the reference pages of moorfast's own documentation; `moorfast help` lists the commands",
             ));
         }
-        for (name, page) in pages(&invocation.providers) {
+        for (name, page) in pages(&invocation.providers, command_line) {
             let path = self.folder.join(&name);
             let folder = path.parent().unwrap_or(&self.folder);
             fs::create_dir_all(folder).map_err(Error::file("create the folder", folder))?;
@@ -43,9 +42,9 @@ impl Docs {
 }
 
 /// Returns every page with its path.
-fn pages(providers: &[Arc<dyn Provider>]) -> Vec<(String, String)> {
+fn pages(providers: &[Arc<dyn Provider>], command_line: Command) -> Vec<(String, String)> {
     let mut pages = vec![
-        ("cli.md".to_owned(), command_line()),
+        ("cli.md".to_owned(), help(command_line)),
         ("exit-codes.md".to_owned(), exit::reference()),
         ("functions.md".to_owned(), functions_reference()),
     ];
@@ -82,9 +81,9 @@ fn summary(schema: &Schema) -> String {
 }
 
 /// Returns the page with the help of every command.
-fn command_line() -> String {
+fn help(command_line: Command) -> String {
     let mut page = "# The command line\n\nThe help of every command, as `--help` prints it. Every command takes the global options too.\n".to_owned();
-    let mut root = Cli::command().term_width(100);
+    let mut root = command_line.term_width(100);
     root.build();
     append(&root, "moorfast", &mut page);
     page

@@ -34,7 +34,7 @@ impl Env {
     pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         let Command::List { json, inputs } = self.command;
         let manifest = invocation.any_manifest()?;
-        let environments = environment::all(invocation, &manifest, &inputs);
+        let environments = environment::all(&manifest, &inputs, &invocation.data_dir());
         if json {
             let list: Vec<_> = environments.iter().map(as_json).collect();
             invocation.ui.json(format!("{:#}\n", json!({ "environments": list })))?;

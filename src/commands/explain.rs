@@ -5,7 +5,7 @@ use moorfast_engine::manifest::{Manifest, Resource};
 use moorfast_engine::model::{Address, Mode, Pattern, Schema, nearest};
 use moorfast_engine::reference::{BlockSchemas, attribute_reference, function_reference, reference};
 
-use crate::completion;
+use crate::completer::{Names, completer};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
@@ -21,7 +21,7 @@ use crate::render::text::Text;
 #[derive(Debug, clap::Args)]
 pub struct Explain {
     /// The type, attribute, function, address or environment
-    #[arg(add = completion::subject())]
+    #[arg(add = completer(Names::Explained))]
     name: String,
     #[command(flatten)]
     inputs: Inputs,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use moorfast_engine::model::Pattern;
 
-use crate::completion;
+use crate::completer::{Names, completer};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
@@ -19,7 +19,7 @@ use crate::render::progress::ProgressFormat;
 #[derive(Debug, clap::Args)]
 pub struct Import {
     /// The address of an instance; a resource without a key selects all of its instances that are not in the state
-    #[arg(add = completion::address())]
+    #[arg(add = completer(Names::Addresses))]
     address: Pattern,
     /// Maximum time to wait for the state lock
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]

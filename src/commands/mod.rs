@@ -54,11 +54,11 @@ pub enum Command {
 }
 
 impl Command {
-    /// Runs the command.
+    /// Runs the command. `command_line` describes all commands.
     ///
     /// # Errors
     /// If the command fails.
-    pub async fn run(self, invocation: Invocation) -> Result<Exit, Error> {
+    pub async fn run(self, invocation: Invocation, command_line: clap::Command) -> Result<Exit, Error> {
         match self {
             Command::Init(command) => command.run(&invocation).await,
             Command::Validate(command) => command.run(&invocation),
@@ -79,7 +79,7 @@ impl Command {
             Command::Schema(command) => command.run(&invocation),
             Command::Completions(command) => command.run(&invocation),
             Command::Version(command) => command.run(&invocation),
-            Command::Docs(command) => command.run(&invocation),
+            Command::Docs(command) => command.run(&invocation, command_line),
         }
     }
 }

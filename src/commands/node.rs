@@ -6,7 +6,7 @@ use moorfast_engine::manifest::Inventory;
 use moorfast_engine::model::{Address, Decoded, Node as InventoryNode, Recorded, Sources, Transport};
 use moorfast_engine::provider::HostKeys;
 
-use crate::completion;
+use crate::completer::{Names, completer};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
@@ -37,7 +37,7 @@ enum Command {
     /// Show a node: its address, its roles, and the identity of its machine as of the last apply
     Show {
         /// The node
-        #[arg(value_name = "NAME", add = completion::node())]
+        #[arg(value_name = "NAME", add = completer(Names::Nodes))]
         name: String,
         #[command(flatten)]
         inputs: Inputs,
@@ -45,7 +45,7 @@ enum Command {
     /// Trust the host keys that a node presents now; compare the fingerprints first
     Trust {
         /// The nodes
-        #[arg(value_name = "NAME", required = true, add = completion::node())]
+        #[arg(value_name = "NAME", required = true, add = completer(Names::Nodes))]
         names: Vec<String>,
         #[command(flatten)]
         inputs: Inputs,
@@ -53,7 +53,7 @@ enum Command {
     /// Remove the trusted host keys of a node
     Forget {
         /// The nodes
-        #[arg(value_name = "NAME", required = true, add = completion::node())]
+        #[arg(value_name = "NAME", required = true, add = completer(Names::Nodes))]
         names: Vec<String>,
         #[command(flatten)]
         inputs: Inputs,

@@ -3,7 +3,7 @@
 use moorfast_engine::model::suggest;
 use moorfast_engine::state::Output as RecordedOutput;
 
-use crate::completion;
+use crate::completer::{Names, completer};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::invocation::Invocation;
@@ -16,7 +16,7 @@ use crate::render::{inline, record};
 #[derive(Debug, clap::Args)]
 pub struct Output {
     /// The output to print [default: all outputs]
-    #[arg(add = completion::output())]
+    #[arg(add = completer(Names::Outputs))]
     name: Option<String>,
     /// Print the outputs as JSON
     #[arg(long, conflicts_with = "raw")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use moorfast_engine::model::{Address, Decoded, Pattern, Recorded, nearest};
 use moorfast_engine::state::{Record, RunEnd, RunResult, Snapshot, StateError, Store};
 
-use crate::completion;
+use crate::completer::{Names, completer};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::invocation::Invocation;
@@ -31,7 +31,7 @@ enum Command {
     /// List the addresses of all instances
     List {
         /// List only these resources or instances
-        #[arg(value_name = "ADDRESS", add = completion::address())]
+        #[arg(value_name = "ADDRESS", add = completer(Names::Addresses))]
         addresses: Vec<Pattern>,
     },
     /// Show an instance
@@ -45,7 +45,7 @@ enum Command {
     /// Remove instances from the state, without destroying their objects
     Rm {
         /// The addresses of instances; a resource without a key selects all of its instances
-        #[arg(value_name = "ADDRESS", required = true, add = completion::address())]
+        #[arg(value_name = "ADDRESS", required = true, add = completer(Names::Addresses))]
         addresses: Vec<Pattern>,
         #[command(flatten)]
         waiting: Waiting,
