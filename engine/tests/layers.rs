@@ -1,5 +1,5 @@
 //! The structure of the engine: each folder of `src` is a layer that imports only from those before it, the modules of a layer import each other without circles,
-//! and deciding needs no I/O. The modules of the state and of the providers import each other without circles too.
+//! and deciding needs no I/O. The modules of the state, of the providers and of the binary import each other without circles too.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panic")]
 
@@ -26,7 +26,7 @@ const LAYERS: [&str; 12] = [
     "workspace",
 ];
 
-/// The folder of the crate of the binary.
+/// The folder of the crate of the binary, from the root of the repository.
 const BINARY: &str = ".";
 
 /// The code of each module by its path, without comments and tests, which may name any layer.
@@ -87,9 +87,9 @@ fn the_modules_of_the_other_crates_import_each_other_without_circles() {
                 .filter_map(imported)
                 .for_each(|imported| _ = imports.add_edge(module, imported, ()));
         }
-        assert!(imports.edge_count() > 0, "no imports were found in {folder}");
+        assert!(imports.edge_count() > 0, "no imports were found in {folder}/src");
         let circles = circles(&imports);
-        assert!(circles.is_empty(), "modules of {folder} that import each other: {circles:#?}");
+        assert!(circles.is_empty(), "modules of {folder}/src that import each other: {circles:#?}");
     }
 }
 
