@@ -18,6 +18,7 @@ pub(crate) struct Findings {
     statuses: HashMap<String, Status>,
     digests: HashMap<String, String>,
     contents: HashMap<String, Zeroizing<Vec<u8>>>,
+    blocks: HashMap<String, Zeroizing<String>>,
     directories: HashMap<String, Directory>,
     closed: HashMap<String, String>,
     missing: HashSet<Question>,
@@ -142,6 +143,11 @@ impl Findings {
         self.contents.get(path).map(|content| content.as_slice())
     }
 
+    /// Returns the lines of the blocks of moorfast in the regular file at `path`, with the marker lines.
+    pub(crate) fn blocks(&self, path: &str) -> Option<&str> {
+        self.blocks.get(path).map(|lines| lines.as_str())
+    }
+
     /// Returns whether objects can be created in the directory at `path`.
     pub(crate) fn directory(&self, path: &str) -> Option<&Directory> {
         self.directories.get(path)
@@ -182,6 +188,7 @@ impl Findings {
         self.statuses.extend(newer.statuses);
         self.digests.extend(newer.digests);
         self.contents.extend(newer.contents);
+        self.blocks.extend(newer.blocks);
         self.directories.extend(newer.directories);
         self.closed.extend(newer.closed);
         self.missing.extend(newer.missing);
@@ -217,6 +224,7 @@ impl Findings {
             Topic::Path => drop(self.statuses.remove(name)),
             Topic::Digest => drop(self.digests.remove(name)),
             Topic::Content => drop(self.contents.remove(name)),
+            Topic::Blocks => drop(self.blocks.remove(name)),
             Topic::Directory => drop(self.directories.remove(name)),
             Topic::Closed => drop(self.closed.remove(name)),
             Topic::Package => drop(self.versions.remove(name)),
@@ -263,6 +271,7 @@ impl Findings {
             Topic::Path => self.status(&question.name).is_none(),
             Topic::Unit => self.unit(&question.name).is_none(),
             Topic::Digest => self.digest(&question.name).is_none() && is_regular(&question.name),
+            Topic::Blocks => self.blocks(&question.name).is_none() && is_regular(&question.name),
             _ => false,
         }
     }
@@ -280,6 +289,13 @@ impl Findings {
             Topic::Content => {
                 let is_present = answer.blob("answer").is_some();
                 self.contents.extend(names.first().filter(|_| is_present).cloned().map(|p| (p, bytes.to_vec().into())));
+            }
+            Topic::Blocks => {
+                let blocks = |[path, lines]: [&[u8]; 2]| {
+                    let path = std::str::from_utf8(path).ok()?;
+                    Some((path.to_owned(), Zeroizing::new(String::from_utf8_lossy(lines).into_owned())))
+                };
+                self.blocks.extend(records(bytes).filter_map(blocks));
             }
             Topic::Directory => {
                 let space = answer.blob("space").unwrap_or_default();

@@ -214,7 +214,11 @@ fn answers(count: usize, groups: &[Group<'_>], sections: Vec<Answered>) -> Vec<O
 impl<'a> Job<'a> {
     fn of(index: usize, operation: &'a Operation, sources: &Sources) -> Result<Self, ProviderError> {
         let resource = resource_of(&operation.resource_type)?;
-        let subject = Subject::of_operation(operation);
+        let mut subject = Subject::of_operation(operation);
+        if let OperationAction::Create(desired) | OperationAction::Update(desired) = &operation.action {
+            let initial = resource.initial_private_data(desired, operation.observed.as_ref());
+            subject.initial_private = initial.unwrap_or_default();
+        }
         let task = resource.apply_script(operation, &subject, sources)?;
         Ok(Self { index, operation, resource, subject, task })
     }

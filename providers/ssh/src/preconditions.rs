@@ -9,7 +9,7 @@ use moorfast_engine::provider::{Consequence, PlanRequest, Proposal, ProposedActi
 use crate::attributes::{flag, is_set, parent, text};
 use crate::findings::{Access, Directory, Findings, Room};
 use crate::question::{Question, Topic};
-use crate::resource::{exec, timezone};
+use crate::resource::{exec, file_block, timezone};
 use crate::script::{Section, quote};
 
 /// A path that an operation writes.
@@ -25,7 +25,7 @@ fn written_paths(kind: &str, attributes: &Attributes) -> Vec<WrittenPath> {
     let own = |parents| text(attributes, "path").map(|path| written(path, parents)).into_iter().collect();
     match kind {
         "ssh_file" | "ssh_directory" => own(flag(attributes, "parents")),
-        "ssh_link" => own(false),
+        "ssh_link" | "ssh_file_block" => own(false),
         "ssh_archive" => text(attributes, "path").map(|path| written(&format!("{path}/."), true)).into_iter().collect(),
         "ssh_systemd_unit" if is_set(attributes, "content") || is_set(attributes, "drop_ins") => {
             vec![written("/etc/systemd/system/.", true)]
@@ -34,6 +34,7 @@ fn written_paths(kind: &str, attributes: &Attributes) -> Vec<WrittenPath> {
         "ssh_kernel_module" => vec![written("/etc/modules-load.d/.", true)],
         "ssh_swap" => vec![written("/etc/fstab", true)],
         "ssh_timezone" => vec![written("/etc/localtime", true), written("/etc/timezone", true)],
+        "ssh_hostname" => vec![written("/etc/hostname", true)],
         "ssh_user" => vec![written("/etc/passwd", true), written("/etc/shadow", true)],
         "ssh_group" => vec![written("/etc/group", true)],
         _ => Vec::new(),
@@ -79,6 +80,11 @@ pub(crate) fn read_script(kind: &str, desired: &Attributes) -> String {
         && let Some(name) = text(desired, "name")
     {
         body.push_str(&format!("\n[ -f {} ] || field no.zone yes", quote(&timezone::file_of(name))));
+    }
+    if kind == "ssh_file_block"
+        && let Some(path) = text(desired, "path")
+    {
+        body.push_str(&file_block::precondition(path, desired));
     }
     body
 }
@@ -143,6 +149,15 @@ impl Preconditions {
             let made = self.is_made(request, |_, _| false);
             found.extend((!made).then(|| format!("{} ({})", timezone::missing(name), timezone::HELP)));
         }
+        if let Some(path) = text(&request.desired, "path").filter(|_| own("no.file")) {
+            let made = self.is_made(request, |kind, attributes| {
+                matches!(kind, "ssh_file" | "ssh_file_block") && text(attributes, "path") == Some(path)
+            });
+            found.extend((!made).then(|| format!("the file does not exist ({})", file_block::MISSING)));
+        }
+        let reported = |name: &str| self.own.get(&request.address).and_then(|own| own.text(name));
+        found.extend(reported("other.kind").map(|kind| format!("there is a {kind} at the path")));
+        found.extend(reported("bad.pattern").map(|error| format!("the regular expression is not valid: {error}")));
         found.dedup();
         found.into_iter().map(|message| Consequence::Obstacle { message }).collect()
     }

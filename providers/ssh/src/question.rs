@@ -9,6 +9,8 @@ pub(crate) enum Topic {
     Digest,
     /// The content of the regular file at a path, if it is small: `Findings::content`.
     Content,
+    /// The lines of the blocks of moorfast in the regular file at a path, together with [`Topic::Path`]: `Findings::blocks`.
+    Blocks,
     /// Whether objects can be created in a directory: `Findings::directory`.
     Directory,
     /// Whether even root cannot write the object at a path: `Findings::closed`.
@@ -46,6 +48,7 @@ impl Topic {
             Self::Path => include_str!("question/path.sh"),
             Self::Digest => include_str!("question/digest.sh"),
             Self::Content => include_str!("question/content.sh"),
+            Self::Blocks => include_str!("question/blocks.sh"),
             Self::Directory => include_str!("question/directory.sh"),
             Self::Closed => include_str!("question/closed.sh"),
             Self::User => concat!("DB=passwd\n", include_str!("question/account.sh")),
@@ -60,7 +63,7 @@ impl Topic {
     pub(crate) fn limit(self) -> usize {
         match self {
             // The answer of a section is bounded, and one file must not cost another one its answer.
-            Self::Content => 1,
+            Self::Content | Self::Blocks => 1,
             _ => usize::MAX,
         }
     }

@@ -15,6 +15,8 @@ pub(crate) struct Subject {
     pub(crate) before: Option<Attributes>,
     /// The recorded private data.
     pub(crate) private: serde_json::Value,
+    /// The private data to record if there is none yet: the state from before moorfast, of an operation that creates or updates.
+    pub(crate) initial_private: serde_json::Value,
     /// Whether the last operation on the object failed half-way.
     pub(crate) incomplete: bool,
 }
@@ -36,7 +38,7 @@ impl Subject {
             (None, Some(recorded)) => recorded.clone(),
             (None, None) => Attributes::new(),
         };
-        Self { attributes, recorded, before: None, private, incomplete }
+        Self { attributes, recorded, private, incomplete, ..Self::default() }
     }
 
     /// Returns the subject of `operation`: the object as it will be, or the one to remove.

@@ -80,6 +80,51 @@ async fn files_folders_and_links_on_this_machine() {
 }
 
 #[tokio::test]
+async fn blocks_in_a_file_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hosts");
+    fs::write(&path, "127.0.0.1 localhost\nlast line without a break").unwrap();
+    let manifest = |comment: &str, content: &str| {
+        here(&format!(
+            r#"
+            [resource.ssh_file_block.cluster]
+            on       = "here"
+            for_each = ["one", "two"]
+            path     = "{path}"
+            name     = "${{each.value}}"
+            after    = "localhost"
+            comment  = "{comment}"
+            content  = "{content} ${{each.value}}"
+
+            [resource.ssh_file_block.hidden]
+            on      = "here"
+            path    = "{path}"
+            name    = "hidden"
+            content = '${{sensitive("hidden {content}")}}'
+            "#,
+            path = path.display(),
+        ))
+    };
+    let (seen, disturbed) = (folder.path().to_owned(), path.clone());
+    let block =
+        |attribute: &str| here(&format!("[resource.ssh_file_block.x]\non = \"here\"\npath = \"/x\"\n{attribute}\n"));
+    let case = Case::new(manifest("#", "first"))
+        .update(manifest("#", "second"))
+        .update(manifest(";", "second\\nthird"))
+        .reject(block("name = \"a b\"\ncontent = \"\""), "name")
+        .reject(block("name = \"a\"\ncontent = \"# END moorfast b\""), "content")
+        .secret("hidden first")
+        .secret("hidden second")
+        .snapshot(move || listing(&seen))
+        .disturb(move || {
+            let text = fs::read_to_string(&disturbed).unwrap();
+            fs::write(&disturbed, text.replace("third one", "changed by hand")).unwrap();
+        });
+    keeps_the_laws(&case).await;
+    assert_eq!(fs::read_to_string(&path).unwrap(), "127.0.0.1 localhost\nlast line without a break");
+}
+
+#[tokio::test]
 async fn a_unit_and_an_account_on_a_node() {
     let Some(path) = std::env::var_os("MOORFAST_TESTBED_JSON") else {
         eprintln!("skipped: MOORFAST_TESTBED_JSON names no testbed");

@@ -8,6 +8,8 @@
 )]
 
 mod common;
+#[path = "local/file_blocks.rs"]
+mod file_blocks;
 
 use std::fs;
 use std::io::{Read, Write};

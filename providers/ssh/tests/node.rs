@@ -8,6 +8,8 @@ mod accounts;
 mod common;
 #[path = "node/file_systems.rs"]
 mod file_systems;
+#[path = "node/host_name.rs"]
+mod host_name;
 #[path = "node/packages.rs"]
 mod packages;
 #[path = "node/parameters.rs"]
@@ -600,7 +602,7 @@ async fn changes_of_a_killed_run_are_recorded() {
     let world = testbed.world().await;
     testbed.sh("userdel -r moorie; groupdel moor; apt-get purge -y hello; swapoff -a; printf 'LABEL=none none swap sw 0 0\\n' > /etc/fstab");
     testbed.sh("printf '[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n' > /lib/systemd/system/moorfast-died.service; systemctl daemon-reload; systemctl unmask swap.target");
-    let all = "getent passwd; getent group; dpkg-query -W -f '${Package}\n'; cat /proc/sys/net/ipv4/ip_local_port_range /etc/fstab /etc/timezone; ls /etc/sysctl.d; readlink /etc/localtime
+    let all = "getent passwd; getent group; dpkg-query -W -f '${Package}\n'; cat /proc/sys/net/ipv4/ip_local_port_range /etc/fstab /etc/timezone /etc/hostname /proc/sys/kernel/hostname; ls /etc/sysctl.d; readlink /etc/localtime
         systemctl is-active moorfast-died; systemctl is-enabled moorfast-died swap.target";
     let before = testbed.sh(all);
     let resources = [
@@ -611,6 +613,7 @@ async fn changes_of_a_killed_run_are_recorded() {
         ("ssh_systemd_unit", json!({ "name": "moorfast-died.service", "enabled": true, "state": "running" })),
         ("ssh_swap", json!({})),
         ("ssh_timezone", json!({ "name": "Europe/Berlin" })),
+        ("ssh_hostname", json!({ "name": "moorfast-died" })),
     ];
     for (kind, desired) in &resources {
         world.apply_and_crash(kind, attributes(desired.clone())).await;
@@ -635,7 +638,8 @@ async fn an_imported_object_gets_its_state_from_before_the_first_change_back() {
     let world = testbed.world().await;
     testbed.sh("printf '[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n' > /lib/systemd/system/moorfast-there.service
         systemctl daemon-reload; systemctl enable --now moorfast-there");
-    let all = "cat /proc/sys/net/ipv4/tcp_keepalive_probes /etc/timezone; readlink /etc/localtime
+    let host = testbed.sh("cat /etc/hostname");
+    let all = "cat /proc/sys/net/ipv4/tcp_keepalive_probes /etc/timezone /etc/hostname /proc/sys/kernel/hostname; readlink /etc/localtime
         systemctl is-active moorfast-there; systemctl is-enabled moorfast-there";
     let before = testbed.sh(all);
     let name = "net.ipv4.tcp_keepalive_probes";
@@ -647,13 +651,14 @@ async fn an_imported_object_gets_its_state_from_before_the_first_change_back() {
             json!({ "name": "moorfast-there.service", "enabled": false, "state": "stopped" }),
         ),
         ("ssh_timezone", json!({ "name": "Etc/UTC" }), json!({ "name": "Asia/Tokyo" })),
+        ("ssh_hostname", json!({ "name": host }), json!({ "name": "moorfast-there" })),
     ];
     for (kind, there, then) in resources {
         world.import(kind, attributes(there)).await;
         world.apply(kind, attributes(then)).await.unwrap();
     }
     assert_ne!(testbed.sh(all), before);
-    for kind in ["ssh_sysctl", "ssh_systemd_unit", "ssh_timezone"] {
+    for kind in ["ssh_sysctl", "ssh_systemd_unit", "ssh_timezone", "ssh_hostname"] {
         world.destroy(kind).await.unwrap();
     }
     assert_eq!(testbed.sh(all), before);

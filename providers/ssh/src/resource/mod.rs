@@ -6,7 +6,10 @@ mod directory;
 pub(crate) mod exec;
 pub(crate) mod facts;
 mod file;
+pub(crate) mod file_block;
+mod file_block_text;
 mod group;
+mod hostname;
 mod install;
 mod kernel_module;
 mod link;
@@ -49,7 +52,9 @@ pub(crate) const RESOURCES: &[&dyn Resource] = &[
     &directory::Directory,
     &exec::Exec,
     &file::File,
+    &file_block::FileBlock,
     &group::Group,
+    &hostname::Hostname,
     &kernel_module::KernelModule,
     &link::Link,
     &package::Package,
@@ -59,6 +64,9 @@ pub(crate) const RESOURCES: &[&dyn Resource] = &[
     &unit::Unit,
     &user::User,
 ];
+
+/// Shell functions that change a text file that others write too.
+const TEXT_FILE: &str = include_str!("text_file/functions.sh");
 
 /// A resource type: its schema, and how its objects are read, planned and changed.
 pub(crate) trait Resource: Send + Sync {
@@ -159,7 +167,7 @@ pub(crate) trait Resource: Send + Sync {
     /// Returns the private data to record. After a failed or interrupted operation `_answer` may be incomplete. The recorded private data of an object that was
     /// adopted or imported is that of its reading ([`Observed::private`]).
     fn private(&self, subject: &Subject, _answer: &Section) -> serde_json::Value {
-        subject.private.clone()
+        if subject.private.is_null() { subject.initial_private.clone() } else { subject.private.clone() }
     }
 }
 
@@ -259,6 +267,7 @@ mod tests {
         };
         let lost = [
             ("ssh_file", json!({ "sha256": "a" }), json!({ "sha256": "b" })),
+            ("ssh_file_block", json!({ "content": "a" }), json!({ "content": "b" })),
             ("ssh_link", json!({ "target": "a" }), json!({ "target": "b" })),
             ("ssh_archive", json!({ "sha256": "a" }), json!({ "sha256": "b" })),
             ("ssh_systemd_unit", json!({ "content": "a" }), json!({ "content": "b" })),
@@ -279,6 +288,7 @@ mod tests {
             ("ssh_sysctl", json!({ "value": "0" }), json!({ "value": "1" })),
             ("ssh_package", json!({ "names": ["a"] }), json!({ "names": ["b"] })),
             ("ssh_timezone", json!({ "name": "UTC" }), json!({ "name": "Europe/Berlin" })),
+            ("ssh_hostname", json!({ "name": "a" }), json!({ "name": "b" })),
         ];
         let of = |(kind, now, then)| (overwritten(kind, now, then), kind);
         assert!(lost.into_iter().map(of).all(|(is, _)| is));
@@ -289,6 +299,7 @@ mod tests {
     fn identities() {
         let cases = [
             ("ssh_file", json!({ "path": "/etc/motd" }), "path:/etc/motd"),
+            ("ssh_file_block", json!({ "path": "/etc/hosts", "name": "cluster" }), "block:/etc/hosts#cluster"),
             ("ssh_directory", json!({ "path": "/etc/motd" }), "path:/etc/motd"),
             ("ssh_link", json!({ "path": "/etc/motd" }), "path:/etc/motd"),
             ("ssh_archive", json!({ "path": "/opt/cni", "name": "plugins" }), "archive:/opt/cni/plugins"),
@@ -305,6 +316,7 @@ mod tests {
             ("ssh_group", json!({ "name": "ops" }), "group:ops"),
             ("ssh_swap", json!({}), "swap:all"),
             ("ssh_timezone", json!({ "name": "UTC" }), "path:/etc/localtime"),
+            ("ssh_hostname", json!({ "name": "gpu01" }), "path:/etc/hostname"),
             ("ssh_exec", json!({ "name": "once", "command": ["true"] }), "exec:once"),
             ("ssh_exec", json!({ "command": ["kubeadm", "init"] }), "exec:kubeadm init (17a9342a)"),
             (
@@ -345,6 +357,26 @@ mod tests {
                 json!({ "path": "/m", "content": "", "validate": [1] }),
                 "validate must be a list of strings, or one string",
             ),
+            ("ssh_file_block", json!({ "path": "hosts" }), "`hosts` is not a plain absolute path"),
+            ("ssh_file_block", json!({ "name": "a b" }), "`a b` is not a valid name of a block"),
+            (
+                "ssh_file_block",
+                json!({ "content": "a\r\n" }),
+                "content must not contain a carriage return or a zero byte",
+            ),
+            (
+                "ssh_file_block",
+                json!({ "content": "a\n# END moorfast b\nc" }),
+                "content must not contain a marker line of a block",
+            ),
+            ("ssh_file_block", json!({ "content": "x".repeat(300_000) }), "content is larger than 256 KiB"),
+            (
+                "ssh_file_block",
+                json!({ "comment": "" }),
+                "comment must not be empty, nor contain a line break or outer spaces",
+            ),
+            ("ssh_file_block", json!({ "after": "a", "before": "b" }), "`after` and `before` cannot be combined"),
+            ("ssh_file_block", json!({ "after": "a\nb" }), "after must be a single line"),
             ("ssh_systemd_unit", json!({ "name": "kubelet" }), "`kubelet` is not a full unit name"),
             (
                 "ssh_systemd_unit",
@@ -402,6 +434,7 @@ mod tests {
                 "`net.ipv4.ip_forward.` is not a valid name of a kernel parameter",
             ),
             ("ssh_sysctl", json!({ "name": "vm.swappiness", "value": "1\n2" }), "value must be a single line"),
+            ("ssh_hostname", json!({ "name": "gpu_01" }), "`gpu_01` is not a valid host name"),
             ("ssh_timezone", json!({ "name": "" }), "`` is not a valid name of a time zone"),
             ("ssh_timezone", json!({ "name": "Europe/../UTC" }), "`Europe/../UTC` is not a valid name of a time zone"),
             (
@@ -476,6 +509,7 @@ mod tests {
             ("ssh_file", "validate", json!(["test", "-e", "x"])),
             ("ssh_file", "validate", json!("test -e x")),
             ("ssh_timezone", "name", json!("UTC")),
+            ("ssh_hostname", "name", json!("gpu01")),
         ];
         for (kind, name, json) in cases {
             let mut items = vec![Value::from(json.clone()).sensitive()];

@@ -7,7 +7,7 @@ use moorfast_engine::provider::{
 use serde_json::json;
 
 use super::proposal::propose;
-use super::{Resource, ShellTask, flag, texts};
+use super::{Resource, ShellTask, TEXT_FILE, flag, texts};
 use crate::object_answer::Answer;
 use crate::script::Section;
 use crate::sources::Sources;
@@ -18,6 +18,7 @@ pub(crate) struct Swap;
 
 const READ: &str = include_str!("swap/read.sh");
 
+/// Shell that rewrites the lines of `/etc/fstab`, for use after [`TEXT_FILE`].
 const FSTAB: &str = include_str!("swap/fstab.sh");
 
 const COMMENT: &str = include_str!("swap/comment.sh");
@@ -87,8 +88,8 @@ impl Resource for Swap {
 
     fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let remember = "field was_masked \"$(systemctl is-enabled swap.target 2>/dev/null || true)\"\nwhile read -r D _; do case $D in Filename) ;; *) printf '%b\\n' \"$D\" ;; esac; done < /proc/swaps | blob before";
-        let off = format!("{remember}\nswapoff -a\n{COMMENT}\n{FSTAB}\nsystemctl mask swap.target");
-        let on = format!("{remember}\nsystemctl unmask swap.target\n{UNCOMMENT}\n{FSTAB}\nswapon -a\n{ANY}");
+        let off = format!("{remember}\nswapoff -a\n{COMMENT}\n{TEXT_FILE}{FSTAB}\nsystemctl mask swap.target");
+        let on = format!("{remember}\nsystemctl unmask swap.target\n{UNCOMMENT}\n{TEXT_FILE}{FSTAB}\nswapon -a\n{ANY}");
         Ok(ShellTask::long(match &operation.action {
             OperationAction::Delete => restore(&subject.private),
             _ if flag(&subject.attributes, "enabled") => on,
@@ -127,5 +128,5 @@ fn restore(private: &serde_json::Value) -> String {
         })
         .collect();
     let swaps = "swaps() { while read -r D _; do printf '%b\\n' \"$D\"; done < /proc/swaps; }";
-    format!("{unmask}{UNCOMMENT}\n{FSTAB}\n{swaps}\n{on}")
+    format!("{unmask}{UNCOMMENT}\n{TEXT_FILE}{FSTAB}\n{swaps}\n{on}")
 }

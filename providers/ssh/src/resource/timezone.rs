@@ -8,7 +8,7 @@ use moorfast_engine::provider::{
 use serde_json::json;
 
 use super::proposal::propose;
-use super::{Resource, ShellTask, not_sensitive, path_obstacle, text};
+use super::{Resource, ShellTask, TEXT_FILE, not_sensitive, path_obstacle, text};
 use crate::object_answer::Answer;
 use crate::script::{Section, quote};
 use crate::sources::Sources;
@@ -100,12 +100,12 @@ impl Resource for Timezone {
         let now = operation.observed.as_ref().and_then(|o| text(&o.attributes, "name"));
         let set_link = if now == Some(name) { "" } else { "set_link \"$Z\"" };
         Ok(ShellTask::quick(format!(
-            "{FUNCTIONS}Z={zone}
+            "{FUNCTIONS}{TEXT_FILE}Z={zone}
 case $K in absent|'symbolic link') ;; *) fail conflict \"there is a $K at that path\" ;; esac
 [ -f \"$Z\" ] || {{ printf %s {help} | blob help; fail invalid {missing}; }}
 {REMEMBER}
 {set_link}
-if has_file; then write_file {line}; fi",
+if has_file; then write_text \"$F\" {line}; fi",
             zone = quote(&file_of(name)),
             help = quote(HELP),
             missing = quote(&missing(name)),
@@ -165,9 +165,9 @@ fn restore(private: &serde_json::Value) -> String {
         Some(target) => format!("set_link {}", quote(target)),
         None => "rm -f -- \"$L\"".to_owned(),
     };
-    let file = private["file"].as_str().map(|text| format!("write_file {}", quote(text))).unwrap_or_default();
+    let file = private["file"].as_str().map(|text| format!("write_text \"$F\" {}", quote(text))).unwrap_or_default();
     format!(
-        "{FUNCTIONS}case $K in absent|'symbolic link') {link} ;; *) note \"the $K at $L stays: moorfast did not create it\" ;; esac\n{file}"
+        "{FUNCTIONS}{TEXT_FILE}case $K in absent|'symbolic link') {link} ;; *) note \"the $K at $L stays: moorfast did not create it\" ;; esac\n{file}"
     )
 }
 

@@ -3,10 +3,4 @@
 L=/etc/localtime; F=/etc/timezone
 has_file() { [ -f "$F" ] && [ ! -L "$F" ]; }
 set_link() { create_temporary /etc; ln -sfT -- "$1" "$T"; mv -fT -- "$T" "$L"; }
-write_file() {
-  create_temporary /etc
-  printf %s "$1" > "$T"
-  if [ -f "$F" ]; then chown --reference="$F" -- "$T"; chmod --reference="$F" -- "$T"; else chmod 0644 -- "$T"; fi
-  sync -- "$T"; mv -fT -- "$T" "$F"
-}
 kind "$L"
