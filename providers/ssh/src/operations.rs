@@ -228,9 +228,14 @@ impl<'a> Job<'a> {
         !matches!(self.operation.action, OperationAction::Delete)
     }
 
-    /// Returns the questions about the object after the operation.
+    /// Returns the questions about the object after the operation that its body does not answer.
     fn questions(&self, sources: &Sources) -> Vec<Question> {
-        if self.is_read() { first_questions(self.resource, &self.subject, sources) } else { Vec::new() }
+        if !self.is_read() {
+            return Vec::new();
+        }
+        let mut questions = first_questions(self.resource, &self.subject, sources);
+        questions.retain(|question| !self.task.answers.contains(&question.topic));
+        questions
     }
 
     /// Returns the look at the object after the operation, unless the operation failed or removed it.

@@ -31,6 +31,12 @@ pub(crate) struct File;
 /// The attributes that set the content of the file.
 const CONTENTS: &[&str] = &["content", "content_base64", "source"];
 
+/// Shell that receives an upload.
+const RECEIVE: &str = include_str!("file/receive.sh");
+
+/// The field with the digest of an upload, which needs no second read.
+const RECEIVED: &str = "received";
+
 /// The desired content of the file.
 enum DesiredContent {
     /// Known only during the apply.
@@ -221,7 +227,10 @@ impl Resource for File {
 
     fn questions(&self, subject: &Subject, answer: &Answer) -> Vec<Question> {
         let Some(path) = subject.text("path") else { return Vec::new() };
-        let mut questions = vec![Topic::Path.of(path), Topic::Digest.of(path)];
+        let mut questions = vec![Topic::Path.of(path)];
+        if answer.own.field(RECEIVED).is_none() {
+            questions.push(Topic::Digest.of(path));
+        }
         if needs_content(path, subject, answer) {
             questions.push(Topic::Content.of(path));
         }
@@ -243,7 +252,7 @@ impl Resource for File {
         mode::observe(subject, status, &mut attributes);
         let hide = hides_content(subject);
         let mut put = |name: &str, value: Value| attributes.insert(name.to_owned(), value);
-        let digest = answer.node.digest(path).unwrap_or_default();
+        let digest = answer.own.field(RECEIVED).or_else(|| answer.node.digest(path)).unwrap_or_default();
         // The content is read after the digest, and only by itself it is certain to fit it.
         let (sha256, size, content) = match answer.node.content(path).filter(|bytes| bytes.len() as u64 <= SMALL) {
             Some(bytes) => (format!("{:x}", Sha256::digest(bytes)), bytes.len() as u64, readable(bytes)),
@@ -429,19 +438,22 @@ sync -- \"$D\"",
         parents: flag(attributes, "parents"),
     });
     let limit = upload.as_ref().map(|(_, size)| Duration::from_secs(300 + size / (256 << 10)));
-    ShellTask { write, long: upload.is_some(), upload, limit, ..ShellTask::quick(body) }
+    let answers: &[Topic] = if upload.is_some() { &[Topic::Digest] } else { &[] };
+    ShellTask { write, long: upload.is_some(), upload, answers, limit, ..ShellTask::quick(body) }
 }
 
+/// Returns shell that writes an upload to the temporary file and checks its digest, which is computed while the bytes arrive.
 fn receive(source: &Source) -> String {
+    let incomplete = format!(
+        "the upload of {} is incomplete: the file changed during the upload, or the connection was lost",
+        source.path.display()
+    );
     format!(
-        "head -c {} <&3 >&6; watch
-S=$(sha256sum < /proc/self/fd/6); [ \"${{S%% *}}\" = {} ] || fail failed {}",
-        source.size,
-        source.sha256,
-        quote(&format!(
-            "the upload of {} is incomplete: the file changed during the upload, or the connection was lost",
-            source.path.display()
-        ))
+        "set -- {size}\n{RECEIVE}watch
+case $S in unwritten*) exit 1 ;; {sha256}*) field {RECEIVED} {sha256} ;; *) fail failed {incomplete} ;; esac",
+        size = source.size,
+        sha256 = source.sha256,
+        incomplete = quote(&incomplete),
     )
 }
 

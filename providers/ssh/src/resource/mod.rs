@@ -39,7 +39,7 @@ use zeroize::Zeroizing;
 pub(crate) use self::rules::{absolute_path, no_interpreter_line, not_sensitive};
 pub(crate) use crate::attributes::{flag, is_set, parent, text, texts};
 use crate::object_answer::Answer;
-use crate::question::Question;
+use crate::question::{Question, Topic};
 use crate::script::Section;
 use crate::secrets::Secrets;
 use crate::sources::Sources;
@@ -180,6 +180,8 @@ pub(crate) struct ShellTask {
     pub(crate) write: Option<Write>,
     /// A file that is sent after the script, and its size. The script reads it from descriptor 3 and then calls `watch`.
     pub(crate) upload: Option<(PathBuf, u64)>,
+    /// The topics of questions about the object that the body answers itself, in its fields.
+    pub(crate) answers: &'static [Topic],
     /// Whether the operation may take long, so that it gets an exec of its own.
     pub(crate) long: bool,
     /// Whether the operation uses the package manager, which permits one operation at a time and must not be interrupted.
