@@ -21,7 +21,13 @@ pub(crate) struct Findings {
     blocks: HashMap<String, Zeroizing<String>>,
     directories: HashMap<String, Directory>,
     closed: HashMap<String, String>,
+    /// The users and groups that do not exist.
     missing: HashSet<Question>,
+    /// The lines of the users and groups that exist.
+    accounts: HashMap<Question, String>,
+    /// The groups of users, by name and number, the primary group first.
+    memberships: HashMap<String, Vec<(String, String)>>,
+    modules: HashMap<String, Module>,
     versions: HashMap<String, String>,
     units: HashMap<String, Unit>,
     parameters: HashMap<String, Parameter>,
@@ -40,6 +46,15 @@ pub(crate) struct Parameter {
     pub(crate) by_root: bool,
     /// The lines of the files read at boot that may set it, each after the path of its file and a zero byte.
     pub(crate) boot_lines: Arc<str>,
+}
+
+/// A kernel module.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Module {
+    /// Whether it is loaded or built into the kernel.
+    pub(crate) loaded: bool,
+    /// The lines of the file of moorfast that loads it at boot.
+    pub(crate) boot: Vec<String>,
 }
 
 /// The status of a systemd unit.
@@ -163,6 +178,21 @@ impl Findings {
         self.missing.contains(question)
     }
 
+    /// Returns the line in its database of the user or group of `question`, if it exists.
+    pub(crate) fn account(&self, question: &Question) -> Option<&str> {
+        self.accounts.get(question).map(String::as_str)
+    }
+
+    /// Returns the groups of the user `name` by name and number, the primary group first.
+    pub(crate) fn groups_of(&self, name: &str) -> &[(String, String)] {
+        self.memberships.get(name).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Returns the kernel module with this name in the kernel.
+    pub(crate) fn module(&self, name: &str) -> Option<&Module> {
+        self.modules.get(name)
+    }
+
     /// Returns the installed version of the package `name`.
     pub(crate) fn version(&self, name: &str) -> Option<&str> {
         self.versions.get(name).map(String::as_str)
@@ -192,6 +222,9 @@ impl Findings {
         self.directories.extend(newer.directories);
         self.closed.extend(newer.closed);
         self.missing.extend(newer.missing);
+        self.accounts.extend(newer.accounts);
+        self.memberships.extend(newer.memberships);
+        self.modules.extend(newer.modules);
         self.versions.extend(newer.versions);
         self.units.extend(newer.units);
         self.parameters.extend(newer.parameters);
@@ -219,6 +252,7 @@ impl Findings {
     fn forget(&mut self, question: &Question) {
         self.failures.remove(question);
         self.missing.remove(question);
+        self.accounts.remove(question);
         let name = &question.name;
         match question.topic {
             Topic::Path => drop(self.statuses.remove(name)),
@@ -230,6 +264,8 @@ impl Findings {
             Topic::Package => drop(self.versions.remove(name)),
             Topic::Unit => drop(self.units.remove(name)),
             Topic::Parameter => drop(self.parameters.remove(name)),
+            Topic::Membership => drop(self.memberships.remove(name)),
+            Topic::Module => drop(self.modules.remove(name)),
             Topic::User | Topic::Group => {}
         }
     }
@@ -314,9 +350,13 @@ impl Findings {
                 self.closed.extend(records(bytes).filter_map(|record| Some(closed(texts(&record)?))));
             }
             Topic::User | Topic::Group => {
-                let missing = |[name]: [&str; 1]| topic.of(name);
-                self.missing.extend(records(bytes).filter_map(|record| Some(missing(texts(&record)?))));
+                let account = |[name, line]: [&str; 2]| (topic.of(name), line.to_owned());
+                self.accounts.extend(records(bytes).filter_map(|record| Some(account(texts(&record)?))));
+                let missing = names.iter().map(|name| topic.of(name.as_str()));
+                self.missing.extend(missing.filter(|question| !self.accounts.contains_key(question)));
             }
+            Topic::Membership => self.memberships.extend(memberships(bytes, answer)),
+            Topic::Module => self.modules.extend(records(bytes).filter_map(|record| Some(module_of(texts(&record)?)))),
             Topic::Parameter => self.parameters.extend(parameters(bytes, answer)),
             Topic::Unit => {
                 self.units.extend(records(bytes).filter_map(|record| Some(unit_of(texts(&record)?))));
@@ -431,6 +471,25 @@ fn parameters(accesses: &[u8], answer: &Section) -> HashMap<String, Parameter> {
     };
     let accesses: Vec<[&str; 2]> = records(accesses).filter_map(|record| texts(&record)).collect();
     accesses.into_iter().map(parameter).collect()
+}
+
+/// Returns the groups of the users of an answer of `question/membership.sh`. A group that the database does not have is named by its number.
+fn memberships(lines: &[u8], answer: &Section) -> HashMap<String, Vec<(String, String)>> {
+    let groups = answer.text("groups").unwrap_or_default();
+    let names: HashMap<&str, &str> =
+        groups.lines().filter_map(|line| line.rsplit_once(':')).map(|(name, number)| (number, name)).collect();
+    let group = |number: &str| ((*names.get(number).unwrap_or(&number)).to_owned(), number.to_owned());
+    let user = |line: &str| {
+        let mut words = line.split(' ');
+        Some((words.next()?.to_owned(), words.map(group).collect()))
+    };
+    String::from_utf8_lossy(lines).lines().filter_map(user).collect()
+}
+
+/// Returns the name and the module of a record of `question/module.sh`.
+fn module_of([name, loaded, boot]: [&str; 3]) -> (String, Module) {
+    let boot = boot.split_terminator('|').map(str::to_owned).collect();
+    (name.to_owned(), Module { loaded: loaded == "loaded", boot })
 }
 
 /// Returns the name and the status of a record of `question/unit.sh`.

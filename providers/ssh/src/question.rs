@@ -15,10 +15,14 @@ pub(crate) enum Topic {
     Directory,
     /// Whether even root cannot write the object at a path: `Findings::closed`.
     Closed,
-    /// Whether a user exists: `Findings::is_missing`.
+    /// The line of a user in the database of accounts: `Findings::account`, `Findings::is_missing`.
     User,
-    /// Whether a group exists: `Findings::is_missing`.
+    /// The line of a group in the database of groups: `Findings::account`, `Findings::is_missing`.
     Group,
+    /// The groups of a user: `Findings::groups_of`.
+    Membership,
+    /// A kernel module, by its name in the kernel: `Findings::module`.
+    Module,
     /// The installed version of a package: `Findings::version`.
     Package,
     /// The status of a systemd unit: `Findings::unit`.
@@ -53,6 +57,8 @@ impl Topic {
             Self::Closed => include_str!("question/closed.sh"),
             Self::User => concat!("DB=passwd\n", include_str!("question/account.sh")),
             Self::Group => concat!("DB=group\n", include_str!("question/account.sh")),
+            Self::Membership => include_str!("question/membership.sh"),
+            Self::Module => include_str!("question/module.sh"),
             Self::Package => include_str!("question/package.sh"),
             Self::Parameter => include_str!("question/parameter.sh"),
             Self::Unit => concat!(include_str!("resource/unit_status.sh"), include_str!("question/unit.sh")),

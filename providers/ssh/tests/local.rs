@@ -728,6 +728,43 @@ fn a_look_at_a_thousand_files_starts_few_processes() {
     assert!(started <= 20, "{started} processes");
 }
 
+/// Looks at the accounts and groups of this machine and at kernel modules, for `a_look_at_accounts_and_modules_starts_few_processes`.
+#[tokio::test]
+async fn the_accounts_and_modules_whose_processes_are_counted() {
+    let Some(dir) = std::env::var_os(COUNTED).map(std::path::PathBuf::from) else { return };
+    let world = World::local(&dir).await;
+    let names = |file| {
+        let text: String = fs::read_to_string(file).unwrap();
+        text.lines().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect::<Vec<_>>()
+    };
+    let (users, groups) = (names("/etc/passwd"), names("/etc/group"));
+    assert!(users.len() > 10 && groups.len() > 10);
+    let modules: Vec<_> = (0..20).map(|i| format!("no_module_{i}")).collect();
+    let of_type = |kind: &'static str, names: &[String]| {
+        let request = |name: &String| moorfast_engine::provider::ReadRequest {
+            address: common::address(kind),
+            resource_type: resource_type(kind),
+            desired: Some(World::full(kind, attributes(json!({ "name": name })))),
+            recorded: None,
+        };
+        names.iter().map(request).collect::<Vec<_>>()
+    };
+    let requests =
+        [of_type("ssh_user", &users), of_type("ssh_group", &groups), of_type("ssh_kernel_module", &modules)].concat();
+    let read = world.connection.read(&world.target, &requests).await;
+    assert_eq!(world.execs(), 1);
+    let found = read.into_iter().filter(|read| read.as_ref().unwrap().is_some()).count();
+    assert_eq!(found, users.len() + groups.len());
+}
+
+#[test]
+fn a_look_at_accounts_and_modules_starts_few_processes() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = "the_accounts_and_modules_whose_processes_are_counted";
+    let Some(started) = processes_of(name, dir.path()) else { return };
+    assert!(started <= 30, "{started} processes");
+}
+
 /// Writes 1,000 files, for `writing_a_thousand_files_starts_few_processes`.
 #[tokio::test]
 async fn the_writing_whose_processes_are_counted() {

@@ -3,9 +3,19 @@
 versions() { dpkg-query -W -f '${Package} ${Architecture} ${db:Status-Status} ${Version}\n' -- "$@" 2>/dev/null || true; }
 if [ -x /usr/bin/dnf ] && [ ! -x /usr/bin/apt-get ]; then
   versions() {
+    X="
+$(rpm -q --qf '%{NAME} %{ARCH} installed %{VERSION}-%{RELEASE}\n' -- "$@" 2>/dev/null || true)
+"
+    printf %s "$X"
     for A do
-      X=$(rpm -q --qf "$A - installed %{VERSION}-%{RELEASE}\n" -- "$A" 2>/dev/null) || continue
-      printf '%s\n' "$X"
+      case $X in
+      *"
+$A "* | *"
+package $A is not installed
+"*) ;;
+      # The name has another form, such as NAME.ARCH.
+      *) rpm -q --qf "$A - installed %{VERSION}-%{RELEASE}\n" -- "$A" 2>/dev/null || true ;;
+      esac
     done
   }
 elif [ ! -x /usr/bin/apt-get ]; then

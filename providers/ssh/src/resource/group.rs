@@ -10,6 +10,7 @@ use super::account::{name_rule, number_rule};
 use super::proposal::propose;
 use super::{Resource, ShellTask, flag, text};
 use crate::object_answer::Answer;
+use crate::question::{Question, Topic};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -51,15 +52,13 @@ impl Resource for Group {
         &["gid"]
     }
 
-    fn read_script(&self, subject: &Subject) -> String {
-        format!(
-            "G={}; X=$(getent group -- \"$G\" || true); if [ -n \"$X\" ]; then X=${{X#*:}}; X=${{X#*:}}; field gid \"${{X%%:*}}\"; fi",
-            quote(subject.text("name").unwrap_or_default())
-        )
+    fn questions(&self, subject: &Subject, _: &Answer) -> Vec<Question> {
+        subject.text("name").map(|name| Topic::Group.of(name)).into_iter().collect()
     }
 
     fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
-        let Some(gid) = answer.own.field("gid").and_then(|gid| gid.parse::<i64>().ok()) else { return Ok(None) };
+        let line = subject.text("name").and_then(|name| answer.node.account(&Topic::Group.of(name)));
+        let Some(gid) = line.and_then(|line| line.split(':').nth(2)?.parse::<i64>().ok()) else { return Ok(None) };
         let mut attributes = Attributes::from([("gid".to_owned(), Value::from(gid))]);
         if let Some(name) = subject.attributes.get("name") {
             attributes.insert("name".to_owned(), name.clone());

@@ -9,14 +9,13 @@ use serde_json::json;
 use super::proposal::propose;
 use super::{Resource, ShellTask, flag, text};
 use crate::object_answer::Answer;
+use crate::question::{Question, Topic};
 use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
 
 /// The resource type `ssh_kernel_module`.
 pub(crate) struct KernelModule;
-
-const READ: &str = include_str!("kernel_module/read.sh");
 
 impl Resource for KernelModule {
     fn declaration(&self) -> Declaration {
@@ -42,20 +41,22 @@ impl Resource for KernelModule {
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
-        Some(format!("module:{}", text(attributes, "name")?.replace('-', "_")))
+        Some(format!("module:{}", in_kernel(text(attributes, "name")?)))
     }
 
-    fn read_script(&self, subject: &Subject) -> String {
-        format!("{}\n{READ}", places(subject))
+    fn questions(&self, subject: &Subject, _: &Answer) -> Vec<Question> {
+        subject.text("name").map(|name| Topic::Module.of(in_kernel(name))).into_iter().collect()
     }
 
     fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
-        let boot = answer.own.text("boot").is_some_and(|text| text.trim() == subject.text("name").unwrap_or_default());
-        if !boot && !answer.own.is("loaded") {
+        let name = subject.text("name").unwrap_or_default();
+        let Some(module) = answer.node.module(&in_kernel(name)) else { return Ok(None) };
+        let boot = module.boot == [name];
+        if !boot && !module.loaded {
             return Ok(None);
         }
         let mut attributes = Attributes::from([
-            ("loaded".to_owned(), Value::from(answer.own.is("loaded"))),
+            ("loaded".to_owned(), Value::from(module.loaded)),
             ("at_boot".to_owned(), Value::from(boot)),
         ]);
         if let Some(name) = subject.attributes.get("name") {
@@ -103,8 +104,13 @@ printf '%s\\n' {} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" 
     }
 }
 
+/// Returns the name that the kernel gives a module.
+fn in_kernel(name: &str) -> String {
+    name.replace('-', "_")
+}
+
 /// Returns shell variables: the module name of the kernel, and the file that loads the module at boot.
 fn places(subject: &Subject) -> String {
-    let name = subject.text("name").unwrap_or_default().replace('-', "_");
+    let name = in_kernel(subject.text("name").unwrap_or_default());
     format!("O={}; F={}", quote(&name), quote(&format!("/etc/modules-load.d/moorfast-{name}.conf")))
 }

@@ -12,14 +12,13 @@ use super::account::{self, name_rule, number_rule};
 use super::proposal::propose;
 use super::{Resource, ShellTask, absolute_path, flag, is_set, text, texts};
 use crate::object_answer::Answer;
+use crate::question::{Question, Topic};
 use crate::script::{Section, print_bytes, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
 
 /// The resource type `ssh_user`.
 pub(crate) struct User;
-
-const READ: &str = include_str!("user/read.sh");
 
 const ENTER_SSH_FOLDER: &str = include_str!("user/enter_ssh_folder.sh");
 
@@ -82,20 +81,28 @@ impl Resource for User {
         &["uid", "group", "groups", "home", "shell", "comment", "authorized_keys"]
     }
 
+    fn questions(&self, subject: &Subject, _: &Answer) -> Vec<Question> {
+        let name = subject.text("name").into_iter();
+        name.flat_map(|name| [Topic::User.of(name), Topic::Membership.of(name)]).collect()
+    }
+
     fn read_script(&self, subject: &Subject) -> String {
-        let keys = match reads_keys(subject) {
-            true => format!("if [ -n \"$X\" ]; then\n{ENTER_SSH_FOLDER}\n{READ_KEYS}\nfi"),
-            false => String::new(),
-        };
-        format!("U={}\n{READ}\n{keys}", quote(subject.text("name").unwrap_or_default()))
+        if !reads_keys(subject) {
+            return String::new();
+        }
+        format!(
+            "X=$(getent passwd -- {} || true)\nif [ -n \"$X\" ]; then\n{ENTER_SSH_FOLDER}\n{READ_KEYS}\nfi",
+            quote(subject.text("name").unwrap_or_default())
+        )
     }
 
     fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
-        let Some(line) = answer.own.text("passwd") else { return Ok(None) };
-        let parts: Vec<&str> = line.trim_end().split(':').collect();
+        let name = subject.text("name").unwrap_or_default();
+        let Some(line) = answer.node.account(&Topic::User.of(name)) else { return Ok(None) };
+        let parts: Vec<&str> = line.split(':').collect();
         let [_, _, uid, _, comment, home, shell] = parts[..] else { return Ok(None) };
-        let groups = answer.own.text("groups").unwrap_or_default();
-        let mut groups = groups.lines().filter_map(|line| line.split_once(':'));
+        let groups = answer.node.groups_of(name).iter();
+        let mut groups = groups.map(|(name, number)| (name.as_str(), number.as_str()));
         let primary = groups.next().unwrap_or_default();
         let further: Vec<(&str, &str)> = groups.filter(|group| *group != primary).collect();
         // The recorded spelling comes first, so that another spelling in the manifest is not drift.
