@@ -1,4 +1,4 @@
-//! The implied order on a node: a directory before its content, a user before the objects that it owns.
+//! The implied order on a node: a directory and a mount before their content, a user before the objects that it owns.
 
 use std::collections::HashMap;
 
@@ -13,6 +13,7 @@ pub(crate) fn implied(instances: &[(&Address, &Target, &Attributes)]) -> Vec<(us
     for (index, (address, target, attributes)) in instances.iter().enumerate() {
         let (kind, name) = match address.resource.resource_type.as_str() {
             "ssh_directory" => ("directory", text(attributes, "path")),
+            "ssh_mount" => ("mount", text(attributes, "path")),
             "ssh_user" => ("user", text(attributes, "name")),
             "ssh_group" => ("group", text(attributes, "name")),
             _ => continue,
@@ -22,13 +23,19 @@ pub(crate) fn implied(instances: &[(&Address, &Target, &Attributes)]) -> Vec<(us
         }
     }
     let mut pairs = Vec::new();
-    for (index, (_, target, attributes)) in instances.iter().enumerate() {
+    for (index, (address, target, attributes)) in instances.iter().enumerate() {
         let creator = |kind, name| created_by.get(&(target.name(), kind, name)).copied();
-        let directory =
-            text(attributes, "path").and_then(|path| parents_of(path).find_map(|dir| creator("directory", dir)));
-        let owner = text(attributes, "owner").and_then(|owner| creator("user", owner));
-        let group = text(attributes, "group").and_then(|group| creator("group", group));
-        let before = [directory, owner, group].into_iter().flatten();
+        let at = |name, kind| text(attributes, name).and_then(|path| creator(kind, path));
+        let above =
+            |name, kind| text(attributes, name).and_then(|path| parents_of(path).find_map(|dir| creator(kind, dir)));
+        let (directory, mount) = (above("path", "directory"), above("path", "mount"));
+        // A mount needs its mount point, and a bind mount the directory that is its source.
+        let (point, source) = match address.resource.resource_type.as_str() {
+            "ssh_mount" => (at("path", "directory"), at("source", "directory").or_else(|| above("source", "mount"))),
+            _ => (None, None),
+        };
+        let (owner, group) = (at("owner", "user"), at("group", "group"));
+        let before = [directory, mount, point, source, owner, group].into_iter().flatten();
         pairs.extend(before.filter(|before| *before != index).map(|before| (before, index)));
     }
     pairs
@@ -53,5 +60,23 @@ mod tests {
             [of("ssh_file", "/a/b/c/f"), of("ssh_directory", "/a/b"), of("ssh_directory", "/a"), of("ssh_file", "/x")];
         let instances: Vec<_> = all.iter().map(|(address, attributes)| (address, &target, attributes)).collect();
         assert_eq!(implied(&instances), [(1, 0), (2, 1)]);
+    }
+
+    #[test]
+    fn a_mount_is_between_its_mount_point_and_its_content() {
+        let target = Target::Provider("stands for a node".to_owned());
+        let of = |kind: &str, path: &str, source: &str| -> (Address, Attributes) {
+            let attributes = [("path".to_owned(), path.into()), ("source".to_owned(), source.into())];
+            (format!("{kind}.x").parse().unwrap(), attributes.into())
+        };
+        let all = [
+            of("ssh_file", "/data/a/f", ""),
+            of("ssh_directory", "/data", ""),
+            of("ssh_mount", "/data", "/srv/data"),
+            of("ssh_mount", "/srv", "/dev/sdb1"),
+            of("ssh_link", "/x", "/srv/data"),
+        ];
+        let instances: Vec<_> = all.iter().map(|(address, attributes)| (address, &target, attributes)).collect();
+        assert_eq!(implied(&instances), [(1, 0), (2, 0), (1, 2), (3, 2)]);
     }
 }

@@ -32,7 +32,7 @@ fn written_paths(kind: &str, attributes: &Attributes) -> Vec<WrittenPath> {
         }
         "ssh_sysctl" => vec![written("/etc/sysctl.d/.", true)],
         "ssh_kernel_module" => vec![written("/etc/modules-load.d/.", true)],
-        "ssh_swap" => vec![written("/etc/fstab", true)],
+        "ssh_swap" | "ssh_mount" => vec![written("/etc/fstab", true)],
         "ssh_timezone" => vec![written("/etc/localtime", true), written("/etc/timezone", true)],
         "ssh_hostname" => vec![written("/etc/hostname", true)],
         "ssh_user" => vec![written("/etc/passwd", true), written("/etc/shadow", true)],

@@ -10,6 +10,8 @@ mod common;
 mod file_systems;
 #[path = "node/host_name.rs"]
 mod host_name;
+#[path = "node/mounts.rs"]
+mod mounts;
 #[path = "node/packages.rs"]
 mod packages;
 #[path = "node/parameters.rs"]

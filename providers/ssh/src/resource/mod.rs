@@ -8,12 +8,14 @@ pub(crate) mod facts;
 mod file;
 pub(crate) mod file_block;
 mod file_block_text;
+mod fstab;
 mod group;
 mod hostname;
 mod install;
 mod kernel_module;
 mod link;
 mod mode;
+mod mount;
 mod package;
 mod proposal;
 mod rules;
@@ -57,6 +59,7 @@ pub(crate) const RESOURCES: &[&dyn Resource] = &[
     &hostname::Hostname,
     &kernel_module::KernelModule,
     &link::Link,
+    &mount::Mount,
     &package::Package,
     &swap::Swap,
     &sysctl::Sysctl,
@@ -271,6 +274,7 @@ mod tests {
             ("ssh_file", json!({ "sha256": "a" }), json!({ "sha256": "b" })),
             ("ssh_file_block", json!({ "content": "a" }), json!({ "content": "b" })),
             ("ssh_link", json!({ "target": "a" }), json!({ "target": "b" })),
+            ("ssh_mount", json!({ "source": "a" }), json!({ "source": "b" })),
             ("ssh_archive", json!({ "sha256": "a" }), json!({ "sha256": "b" })),
             ("ssh_systemd_unit", json!({ "content": "a" }), json!({ "content": "b" })),
             ("ssh_systemd_unit", json!({ "drop_ins": { "a": "1" } }), json!({ "drop_ins": { "a": "2" } })),
@@ -319,6 +323,7 @@ mod tests {
             ("ssh_swap", json!({}), "swap:all"),
             ("ssh_timezone", json!({ "name": "UTC" }), "path:/etc/localtime"),
             ("ssh_hostname", json!({ "name": "gpu01" }), "path:/etc/hostname"),
+            ("ssh_mount", json!({ "path": "/data" }), "mount:/data"),
             ("ssh_exec", json!({ "name": "once", "command": ["true"] }), "exec:once"),
             ("ssh_exec", json!({ "command": ["kubeadm", "init"] }), "exec:kubeadm init (17a9342a)"),
             (
@@ -437,6 +442,12 @@ mod tests {
             ),
             ("ssh_sysctl", json!({ "name": "vm.swappiness", "value": "1\n2" }), "value must be a single line"),
             ("ssh_hostname", json!({ "name": "gpu_01" }), "`gpu_01` is not a valid host name"),
+            ("ssh_mount", json!({ "path": "/data/" }), "`/data/` is not a plain absolute path"),
+            ("ssh_mount", json!({ "source": "" }), "source must not be empty, nor begin with `#`"),
+            ("ssh_mount", json!({ "fstype": "swap" }), "swap is not mounted"),
+            ("ssh_mount", json!({ "options": [] }), "options is an empty list"),
+            ("ssh_mount", json!({ "options": ["ro,noatime"] }), "`ro,noatime` is not a valid mount option"),
+            ("ssh_mount", json!({ "pass": 3 }), "pass must be between 0 and 2"),
             ("ssh_timezone", json!({ "name": "" }), "`` is not a valid name of a time zone"),
             ("ssh_timezone", json!({ "name": "Europe/../UTC" }), "`Europe/../UTC` is not a valid name of a time zone"),
             (
@@ -512,6 +523,8 @@ mod tests {
             ("ssh_file", "validate", json!("test -e x")),
             ("ssh_timezone", "name", json!("UTC")),
             ("ssh_hostname", "name", json!("gpu01")),
+            ("ssh_mount", "source", json!("//server/share")),
+            ("ssh_mount", "options", json!(["password=x"])),
         ];
         for (kind, name, json) in cases {
             let mut items = vec![Value::from(json.clone()).sensitive()];
