@@ -9,7 +9,7 @@ use moorfast_engine::provider::{Consequence, PlanRequest, Proposal, ProposedActi
 use crate::attributes::{flag, is_set, parent, text};
 use crate::findings::{Access, Directory, Findings, Room};
 use crate::question::{Question, Topic};
-use crate::resource::{exec, file_block, timezone};
+use crate::resource::{exec, file_block, nftables_table, timezone};
 use crate::script::{Section, quote};
 
 /// A path that an operation writes.
@@ -34,6 +34,7 @@ fn written_paths(kind: &str, attributes: &Attributes) -> Vec<WrittenPath> {
         "ssh_kernel_module" => vec![written("/etc/modules-load.d/.", true)],
         "ssh_swap" | "ssh_mount" => vec![written("/etc/fstab", true)],
         "ssh_timezone" => vec![written("/etc/localtime", true), written("/etc/timezone", true)],
+        "ssh_nftables_table" => vec![written("/etc/nftables.d/.", true), written("/etc/systemd/system/.", true)],
         "ssh_hostname" => vec![written("/etc/hostname", true)],
         "ssh_user" => vec![written("/etc/passwd", true), written("/etc/shadow", true)],
         "ssh_group" => vec![written("/etc/group", true)],
@@ -158,6 +159,10 @@ impl Preconditions {
         let reported = |name: &str| self.own.get(&request.address).and_then(|own| own.text(name));
         found.extend(reported("other.kind").map(|kind| format!("there is a {kind} at the path")));
         found.extend(reported("bad.pattern").map(|error| format!("the regular expression is not valid: {error}")));
+        if own("no.nft") {
+            found.extend((!self.is_made(request, |_, _| false)).then(|| nftables_table::MISSING.to_owned()));
+        }
+        found.extend(reported("refused").map(|error| nftables_table::refusal(&error)));
         found.dedup();
         found.into_iter().map(|message| Consequence::Obstacle { message }).collect()
     }

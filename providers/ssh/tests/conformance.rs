@@ -125,7 +125,7 @@ async fn blocks_in_a_file_of_others() {
 }
 
 #[tokio::test]
-async fn a_unit_and_an_account_on_a_node() {
+async fn objects_of_a_host_on_a_node() {
     let Some(path) = std::env::var_os("MOORFAST_TESTBED_JSON") else {
         eprintln!("skipped: MOORFAST_TESTBED_JSON names no testbed");
         return;
@@ -163,6 +163,18 @@ async fn a_unit_and_an_account_on_a_node() {
             on    = "node"
             name  = "moorfast-conformance"
             shell = "{shell}"
+
+            [resource.ssh_mount.memory]
+            on      = "node"
+            path    = "/moorfast-conformance"
+            source  = "tmpfs"
+            fstype  = "tmpfs"
+            options = ["size={sleep}k"]
+
+            [resource.ssh_nftables_table.firewall]
+            on    = "node"
+            name  = "moorfast-conformance"
+            rules = "chain input {{ type filter hook input priority 0; tcp dport {sleep} counter accept; }}"
             "#,
             port = node["port"].as_u64().unwrap_or(22),
         )
@@ -174,13 +186,15 @@ async fn a_unit_and_an_account_on_a_node() {
         ssh.args(["-F", "/dev/null", "-i", &identity]).args(options.iter().flat_map(|option| ["-o", option]));
         shell(ssh.arg(format!("root@{address}")).arg(script))
     };
+    run("[ -x /usr/sbin/nft ] || { apt-get update; apt-get install -y nftables; }");
     let disturb = run.clone();
     let case = Case::new(manifest(1000, "/bin/sh"))
         .update(manifest(2000, "/bin/sh"))
         .update(manifest(2000, "/usr/sbin/nologin"))
         .snapshot(move || {
-            run("systemctl show -p MainPID -p UnitFileState moorfast-conformance; getent passwd moorfast-conformance")
+            run("systemctl show -p MainPID -p UnitFileState moorfast-conformance; getent passwd moorfast-conformance
+                 grep -F /moorfast-conformance /proc/self/mountinfo | cut -d ' ' -f 4-6; cat /etc/fstab; nft -s list ruleset")
         })
-        .disturb(move || _ = disturb("systemctl stop moorfast-conformance"));
+        .disturb(move || _ = disturb("systemctl stop moorfast-conformance; umount /moorfast-conformance; nft add chain inet moorfast-conformance more"));
     keeps_the_laws(&case).await;
 }

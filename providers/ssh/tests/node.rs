@@ -8,6 +8,8 @@ mod accounts;
 mod common;
 #[path = "node/file_systems.rs"]
 mod file_systems;
+#[path = "node/firewall.rs"]
+mod firewall;
 #[path = "node/host_name.rs"]
 mod host_name;
 #[path = "node/mounts.rs"]

@@ -16,6 +16,8 @@ mod kernel_module;
 mod link;
 mod mode;
 mod mount;
+mod nftables_ruleset;
+pub(crate) mod nftables_table;
 mod package;
 mod proposal;
 mod rules;
@@ -60,6 +62,7 @@ pub(crate) const RESOURCES: &[&dyn Resource] = &[
     &kernel_module::KernelModule,
     &link::Link,
     &mount::Mount,
+    &nftables_table::NftablesTable,
     &package::Package,
     &swap::Swap,
     &sysctl::Sysctl,
@@ -324,6 +327,7 @@ mod tests {
             ("ssh_timezone", json!({ "name": "UTC" }), "path:/etc/localtime"),
             ("ssh_hostname", json!({ "name": "gpu01" }), "path:/etc/hostname"),
             ("ssh_mount", json!({ "path": "/data" }), "mount:/data"),
+            ("ssh_nftables_table", json!({ "family": "inet", "name": "filter" }), "table:inet filter"),
             ("ssh_exec", json!({ "name": "once", "command": ["true"] }), "exec:once"),
             ("ssh_exec", json!({ "command": ["kubeadm", "init"] }), "exec:kubeadm init (17a9342a)"),
             (
@@ -448,6 +452,9 @@ mod tests {
             ("ssh_mount", json!({ "options": [] }), "options is an empty list"),
             ("ssh_mount", json!({ "options": ["ro,noatime"] }), "`ro,noatime` is not a valid mount option"),
             ("ssh_mount", json!({ "pass": 3 }), "pass must be between 0 and 2"),
+            ("ssh_nftables_table", json!({ "family": "ipv4" }), "`ipv4` is not an address family of nftables"),
+            ("ssh_nftables_table", json!({ "name": "a/b" }), "`a/b` is not a valid name of a table"),
+            ("ssh_nftables_table", json!({ "rules": "}\ntable inet x {" }), "the braces in rules do not match"),
             ("ssh_timezone", json!({ "name": "" }), "`` is not a valid name of a time zone"),
             ("ssh_timezone", json!({ "name": "Europe/../UTC" }), "`Europe/../UTC` is not a valid name of a time zone"),
             (
@@ -523,6 +530,7 @@ mod tests {
             ("ssh_file", "validate", json!("test -e x")),
             ("ssh_timezone", "name", json!("UTC")),
             ("ssh_hostname", "name", json!("gpu01")),
+            ("ssh_nftables_table", "rules", json!("chain a { }")),
             ("ssh_mount", "source", json!("//server/share")),
             ("ssh_mount", "options", json!(["password=x"])),
         ];

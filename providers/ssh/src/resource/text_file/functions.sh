@@ -22,6 +22,7 @@ save_text() {
   if [ "$K" = absent ]; then
     chmod 0644 /proc/self/fd/6
   elif [ "$(sha256sum < /proc/self/fd/6)" = "$(sha256sum < "$S")" ]; then
+    exec 6>&-; rm -f -- "$T"
     return 0
   else
     chown --reference="$S" -- /proc/self/fd/6 2>/dev/null || true
