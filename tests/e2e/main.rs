@@ -14,6 +14,7 @@ mod faults;
 mod kill_matrix;
 mod kubelet;
 mod machines;
+mod probes;
 mod rendered;
 mod saved_plan;
 mod secrets;

@@ -1,50 +1,69 @@
 //! The HTTP probe of a check.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use regex::Regex;
 use reqwest::header::HeaderValue;
-use reqwest::{Client, Identity, Method};
+use reqwest::{ClientBuilder, Identity, Method, Url};
 
-use super::When;
-use crate::model::{Attributes, Value, parse_duration};
-use crate::provider::{http_client, root_cause};
+use super::answer::{Answer, about};
+use super::arguments::{is_sensitive, period, shown, text};
+use super::bridge::Bridge;
+use super::origin::Origin;
+use crate::model::{Attributes, Value};
+use crate::provider::{Destination, ProbeError, http_client, root_cause};
 
-/// The response of an HTTP probe, and the violated expectations.
-pub(crate) struct Response {
-    /// The map of `status`, `body` and `headers`, for assertions.
-    pub value: Value,
-    pub violations: Vec<String>,
+/// An HTTP request, and what is expected of the response.
+pub(super) struct HttpProbe {
+    arguments: Attributes,
 }
 
 /// The part of a body that is read, in bytes.
 const BODY_LIMIT: usize = 1 << 20;
-/// The pause before the first retry. It doubles with each retry, up to the longest pause.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+impl HttpProbe {
+    /// Returns the probe with these arguments, which conform to [`HTTP`](crate::manifest::HTTP).
+    ///
+    /// # Errors
+    /// The attribute that is not valid, and why.
+    pub fn new(arguments: Attributes) -> Result<Self, (String, String)> {
+        expected_status(&arguments).map_err(|message| ("expect_status".to_owned(), message))?;
+        Ok(Self { arguments })
+    }
 
-/// Sends the request until the response is as expected or, after an apply, `retry_for` has passed.
-///
-/// # Errors
-/// The reason in one line, if there is no response.
-pub(crate) async fn probe(arguments: &Attributes, when: When) -> Result<Response, String> {
-    let client = client(arguments)?;
-    let retry_for = if when == When::Applied { period(arguments, "retry_for") } else { Duration::ZERO };
-    let until = Instant::now() + retry_for;
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let answer = send(&client, arguments).await;
-        let is_expected = answer.as_ref().is_ok_and(|response| response.violations.is_empty());
-        if is_expected || Instant::now() + pause > until {
-            return answer;
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+    /// Sends the request once.
+    ///
+    /// # Errors
+    /// If there is no response.
+    pub async fn send(&self, origin: &Origin<'_>) -> Result<Answer, ProbeError> {
+        let arguments = &self.arguments;
+        let builder = client(arguments).map_err(ProbeError::NoAnswer)?;
+        let Origin::Node(..) = origin else { return send(builder, arguments).await.map_err(ProbeError::NoAnswer) };
+        let limit = period(arguments, "timeout");
+        let destination = destination(arguments).map_err(ProbeError::NoAnswer)?;
+        let bridge = Bridge::open(origin, destination, limit)
+            .map_err(|error| ProbeError::NoAnswer(format!("cannot create a socket on this machine: {error}")))?;
+        let builder = builder.unix_socket(bridge.socket());
+        let answer = tokio::select! {
+            answer = send(builder, arguments) => answer,
+            never = bridge.serve() => match never {},
+        };
+        answer.map_err(|reason| match bridge.take_failure() {
+            Some(failure) => about(failure, &format!("no answer from {}", shown(arguments, "url"))),
+            None => ProbeError::NoAnswer(reason),
+        })
     }
 }
 
-fn client(arguments: &Attributes) -> Result<Client, String> {
+/// Returns where the request connects to.
+fn destination(arguments: &Attributes) -> Result<Destination, String> {
+    let invalid = || format!("{} is not an HTTP URL", shown(arguments, "url"));
+    let url = Url::parse(text(arguments, "url").unwrap_or_default()).map_err(|_| invalid())?;
+    let (host, port) = url.host_str().zip(url.port_or_known_default()).ok_or_else(invalid)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok(Destination { host, port })
+}
+
+fn client(arguments: &Attributes) -> Result<ClientBuilder, String> {
     let mut builder = http_client(period(arguments, "timeout"), text(arguments, "ca"))?;
     if let Some(certificate) = text(arguments, "client_certificate") {
         let key = text(arguments, "client_key").ok_or("`client_certificate` needs `client_key`")?;
@@ -53,10 +72,11 @@ fn client(arguments: &Attributes) -> Result<Client, String> {
             .map_err(|_| "`client_certificate` and `client_key` are not a PEM certificate and its key")?;
         builder = builder.identity(identity);
     }
-    builder.build().map_err(|error| root_cause(&error))
+    Ok(builder)
 }
 
-async fn send(client: &Client, arguments: &Attributes) -> Result<Response, String> {
+async fn send(client: ClientBuilder, arguments: &Attributes) -> Result<Answer, String> {
+    let client = client.build().map_err(|error| root_cause(&error))?;
     let url = text(arguments, "url").unwrap_or_default();
     let method = text(arguments, "method").and_then(|m| m.parse().ok()).unwrap_or(Method::GET);
     let mut request = client.request(method, url);
@@ -98,18 +118,15 @@ async fn send(client: &Client, arguments: &Attributes) -> Result<Response, Strin
         ]
         .into(),
     );
-    Ok(Response { value, violations })
+    Ok(Answer { value, violations })
 }
 
-/// Returns the expected status codes. Returns an empty list if they are not known yet.
+/// Returns the expected status codes.
 ///
 /// # Errors
 /// If `expect_status` is neither a status code nor a list of status codes.
-pub(super) fn expected_status(arguments: &Attributes) -> Result<Vec<i64>, String> {
+fn expected_status(arguments: &Attributes) -> Result<Vec<i64>, String> {
     let Some(written) = arguments.get("expect_status").filter(|value| !value.is_null()) else { return Ok(vec![200]) };
-    if written.is_unknown() || written.is_retained() {
-        return Ok(Vec::new());
-    }
     let items = written.as_list().unwrap_or(std::slice::from_ref(written));
     let code = |item: &Value| item.as_i64().filter(|code| (100..=599).contains(code));
     let codes: Option<Vec<i64>> = items.iter().map(code).collect();
@@ -151,29 +168,10 @@ fn header(name: &str, value: &Value) -> Result<HeaderValue, String> {
     Ok(header)
 }
 
-fn is_sensitive(arguments: &Attributes, name: &str) -> bool {
-    arguments.get(name).is_some_and(Value::is_sensitive)
-}
-
-/// Returns an argument as messages may show it.
-fn shown<'a>(arguments: &'a Attributes, name: &str) -> &'a str {
-    match is_sensitive(arguments, name) {
-        true => "(sensitive)",
-        false => text(arguments, name).unwrap_or_default(),
-    }
-}
-
-fn text<'a>(arguments: &'a Attributes, name: &str) -> Option<&'a str> {
-    arguments.get(name).and_then(Value::as_str)
-}
-
-fn period(arguments: &Attributes, name: &str) -> Duration {
-    text(arguments, name).and_then(parse_duration).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn arguments(sensitive: bool) -> Attributes {
         let mark = |value: &str| if sensitive { Value::from(value).sensitive() } else { Value::from(value) };
@@ -189,7 +187,7 @@ mod tests {
         for sensitive in [false, true] {
             let arguments = arguments(sensitive);
             let mut messages = violations(&arguments, shown(&arguments, "url"), 500, "", false);
-            messages.extend(probe(&arguments, When::Planned).await.err());
+            messages.extend(send(client(&arguments).unwrap(), &arguments).await.err());
             assert_eq!(messages.iter().any(|m| m.contains("s3cr3t")), !sensitive, "{messages:#?}");
             assert!(messages.iter().any(|m| m.starts_with("no answer from ")), "{messages:#?}");
         }
@@ -212,13 +210,25 @@ mod tests {
             ("expect_body".to_owned(), Value::from("n")),
             ("timeout".to_owned(), Value::from("10s")),
         ]);
-        let answer = probe(&arguments, When::Planned).await.unwrap();
+        let answer = send(client(&arguments).unwrap(), &arguments).await.unwrap();
         assert!(
             answer.violations[0].ends_with("/n/ within its first MiB, which is all that is read"),
             "{:?}",
             answer.violations
         );
         assert_eq!(answer.value.as_map().unwrap()["body"].as_str().unwrap().len(), BODY_LIMIT);
+    }
+
+    #[test]
+    fn an_expected_status_is_a_code_or_a_list_of_codes() {
+        let read =
+            |value: serde_json::Value| expected_status(&[("expect_status".to_owned(), Value::from(value))].into());
+        assert_eq!(read(json!(204)), Ok(vec![204]));
+        assert_eq!(read(json!([200, 401])), Ok(vec![200, 401]));
+        for wrong in [json!("200"), json!(["200"]), json!([]), json!(99), json!([200, 600]), json!(200.5), json!(true)]
+        {
+            assert!(read(wrong.clone()).is_err_and(|e| e.contains("100 to 599")), "{wrong}");
+        }
     }
 
     #[test]

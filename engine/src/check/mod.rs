@@ -1,17 +1,35 @@
 //! Checks. They test something, warn about failures, and change nothing.
+//!
+//! A check has assertions over values, and at most one probe, which this machine or nodes send.
 
-pub(crate) mod http;
+mod answer;
+mod arguments;
+mod bridge;
+mod dns;
+mod http;
+mod origin;
+mod probe;
+
+use std::sync::Arc;
 
 use futures::future::join_all;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::configuration::evaluate::violated;
 use crate::configuration::expand::{CheckInstance, Expanded};
 use crate::configuration::graph::{LocalReferences, check_dependencies};
 use crate::configuration::scope::{InstanceScope, Values};
-use crate::manifest::{Condition, HTTP, Manifest};
-use crate::model::{Address, CheckResult, CheckStatus, Diagnostic, conform};
+use crate::manifest::{Condition, Manifest, Probe as ProbeBlock, ProbeKind};
+use crate::model::{Address, Attributes, CheckResult, CheckStatus, Diagnostic, Node, conform};
+use crate::provider::{Connection, NodeNetwork, ProbeError, Target};
 use crate::session::{Event, Events};
+
+use origin::Origin;
+use probe::Probe;
+
+/// The number of nodes from which the probe of one check instance is sent at the same time.
+const NODES_AT_ONCE: usize = 32;
 
 /// The time at which checks are evaluated.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,9 +41,12 @@ pub(crate) enum When {
 }
 
 /// Evaluates all checks concurrently, until `stop` is cancelled. A check that depends on an instance for which `pending` is true gets the status unknown.
+///
+/// `nodes` is the connection to the nodes that send probes.
 pub(crate) async fn run_checks(
     expanded: &Expanded,
     values: &Values,
+    nodes: Option<&dyn Connection>,
     events: &Events,
     when: When,
     stop: &CancellationToken,
@@ -37,7 +58,7 @@ pub(crate) async fn run_checks(
         async move {
             let (status, messages) = match waits {
                 true => (CheckStatus::Unknown, Vec::new()),
-                false => evaluate_check(expanded, values, check, when, stop).await,
+                false => evaluate_check(expanded, values, nodes, check, when, stop).await,
             };
             let result = CheckResult { name: check.name.clone(), status, messages };
             events.send(Event::Checked(result.clone()));
@@ -54,10 +75,10 @@ const NO_REQUEST: &str = "`plan --untrusted` does not send requests of the manif
 pub(crate) fn untrusted_requests(manifest: &Manifest) -> Vec<Diagnostic> {
     let modules = manifest.modules();
     let checks = modules.iter().flat_map(|(_, module)| &module.checks);
-    let requests = checks.filter_map(|(name, check)| Some((name, check.http.as_ref()?)));
-    let refuse = |(name, http): (&String, &crate::expression::Expr)| {
+    let requests = checks.filter_map(|(name, check)| Some((name, check.probe.as_ref()?)));
+    let refuse = |(name, probe): (&String, &ProbeBlock)| {
         Diagnostic::error(format!("the check `{name}` is not allowed: {NO_REQUEST}"))
-            .at(http.span, "")
+            .at(probe.arguments.span, "")
             .help("review the manifest first; then plan without --untrusted")
     };
     match manifest.untrusted {
@@ -70,70 +91,140 @@ pub(crate) fn untrusted_requests(manifest: &Manifest) -> Vec<Diagnostic> {
 pub(crate) async fn evaluate_check(
     expanded: &Expanded,
     values: &Values,
+    nodes: Option<&dyn Connection>,
     check: &CheckInstance,
     when: When,
     stop: &CancellationToken,
 ) -> (CheckStatus, Vec<String>) {
-    let mut scope = InstanceScope::new(expanded, values, check.binding.clone());
-    let mut failures = Vec::new();
-    if let Some(http) = &check.check.http {
-        if expanded.manifest.untrusted.is_some() {
-            return (CheckStatus::Error, vec![NO_REQUEST.to_owned()]);
+    let scope = InstanceScope::new(expanded, values, check.binding.clone());
+    let Some(block) = &check.check.probe else { return assess(check, &scope, Vec::new()) };
+    if expanded.manifest.untrusted.is_some() {
+        return (CheckStatus::Error, vec![NO_REQUEST.to_owned()]);
+    }
+    let probe = match known_probe(block, &scope) {
+        Ok(Some(probe)) => probe,
+        Ok(None) => return (CheckStatus::Unknown, Vec::new()),
+        Err(errors) => return (CheckStatus::Error, summaries(errors)),
+    };
+    let probing = Probing { expanded, values, check, probe, when };
+    tokio::select! {
+        evaluated = probing.evaluate(nodes) => evaluated,
+        () = stop.cancelled() => (CheckStatus::Error, vec!["the run was interrupted before the response".to_owned()]),
+    }
+}
+
+/// A check whose probe is being sent.
+struct Probing<'a> {
+    expanded: &'a Expanded,
+    values: &'a Values,
+    check: &'a CheckInstance,
+    probe: Probe,
+    when: When,
+}
+
+impl Probing<'_> {
+    async fn evaluate(&self, nodes: Option<&dyn Connection>) -> (CheckStatus, Vec<String>) {
+        let from = &self.check.from;
+        if from.is_empty() {
+            return self.evaluate_from(Origin::ThisMachine).await;
         }
-        let probe = match probe_arguments(http, &scope) {
-            Ok(Some(probe)) => probe,
-            Ok(None) => return (CheckStatus::Unknown, Vec::new()),
-            Err(errors) => return (CheckStatus::Error, summaries(errors)),
+        let Some(network) = nodes.and_then(Connection::node_network) else {
+            return (CheckStatus::Error, vec!["no provider connects to the nodes in `from`".to_owned()]);
         };
-        let probed = tokio::select! {
-            probed = http::probe(&probe, when) => probed,
-            () = stop.cancelled() => return (CheckStatus::Error, vec!["the run was interrupted before the response".to_owned()]),
-        };
-        match probed {
-            Ok(response) => {
-                failures.extend(response.violations);
-                scope = scope.with_self(response.value);
+        let at_once = Semaphore::new(NODES_AT_ONCE);
+        let results: Vec<_> = from.iter().map(|node| self.evaluate_from_node(node, network, &at_once)).collect();
+        together(join_all(results).await)
+    }
+
+    /// Evaluates the check with an answer to a node. Each message starts with the name of the node.
+    async fn evaluate_from_node(
+        &self,
+        node: &Arc<Node>,
+        network: &dyn NodeNetwork,
+        at_once: &Semaphore,
+    ) -> (CheckStatus, Vec<String>) {
+        // The semaphore is never closed.
+        let _permit = at_once.acquire().await;
+        let (status, messages) = self.evaluate_from(Origin::Node(Target::Node(node.clone()), network)).await;
+        (status, messages.into_iter().map(|message| format!("from {}: {message}", node.name)).collect())
+    }
+
+    async fn evaluate_from(&self, origin: Origin<'_>) -> (CheckStatus, Vec<String>) {
+        let Self { expanded, values, check, .. } = self;
+        match self.probe.send(&origin, self.when).await {
+            Ok(answer) => {
+                let scope = InstanceScope::new(expanded, values, check.binding.clone()).with_self(answer.value);
+                assess(check, &scope, answer.violations)
             }
-            Err(message) => return (CheckStatus::Fail, vec![message]),
+            Err(ProbeError::NoAnswer(reason)) => (CheckStatus::Fail, vec![reason]),
+            Err(ProbeError::NotSent(error)) => (CheckStatus::Error, vec![error.summary]),
         }
     }
-    failures.extend(summaries(violated(&check.check.assertions, "assertion", &scope)));
-    let open = |c: &Condition| c.condition.evaluate(&scope).is_ok_and(|v| v.is_unknown() || v.is_retained());
+}
+
+/// Returns the result of a check with these results of its nodes: the most severe status, and all messages.
+fn together(results: Vec<(CheckStatus, Vec<String>)>) -> (CheckStatus, Vec<String>) {
+    let by_severity = [CheckStatus::Fail, CheckStatus::Error, CheckStatus::Unknown];
+    let has = |status: &CheckStatus| results.iter().any(|(found, _)| found == status);
+    let status = by_severity.into_iter().find(has).unwrap_or(CheckStatus::Pass);
+    (status, results.into_iter().flat_map(|(_, messages)| messages).collect())
+}
+
+/// Evaluates the assertions of a check, whose probe had these violations.
+fn assess(check: &CheckInstance, scope: &InstanceScope<'_>, violations: Vec<String>) -> (CheckStatus, Vec<String>) {
+    let assertions = &check.check.assertions;
+    let failures = [violations, summaries(violated(assertions, "assertion", scope))].concat();
+    let open = |c: &Condition| c.condition.evaluate(scope).is_ok_and(|v| v.is_unknown() || v.is_retained());
     match failures.is_empty() {
         // An assertion over an unknown value neither holds nor fails.
-        true if check.check.assertions.iter().any(open) => (CheckStatus::Unknown, failures),
+        true if assertions.iter().any(open) => (CheckStatus::Unknown, failures),
         true => (CheckStatus::Pass, failures),
         false => (CheckStatus::Fail, failures),
     }
 }
 
-/// Returns the arguments of an HTTP probe, or `None` if some of them are unknown.
-fn probe_arguments(
-    http: &crate::expression::Expr,
-    scope: &InstanceScope<'_>,
-) -> Result<Option<crate::model::Attributes>, Vec<Diagnostic>> {
-    let value = http.evaluate(scope)?;
+/// Returns the probe of a check, or `None` if some of its arguments are unknown.
+fn known_probe(block: &ProbeBlock, scope: &InstanceScope<'_>) -> Result<Option<Probe>, Vec<Diagnostic>> {
+    let ProbeBlock { kind, arguments } = block;
+    let value = arguments.evaluate(scope)?;
     if value.is_unknown() || value.is_retained() {
         return Ok(None);
     }
-    let Some(arguments) = value.as_map() else {
-        let message = format!("`http` must be a table, but it is a {}", value.type_name());
-        return Err(vec![Diagnostic::error(message).at(http.span, "")]);
+    let Some(written) = value.as_map() else {
+        let message = format!("`{}` must be a table, but it is a {}", kind.name(), value.type_name());
+        return Err(vec![Diagnostic::error(message).at(arguments.span, "")]);
     };
-    let error = |(path, message): (String, String)| Diagnostic::error(format!("{path}: {message}")).at(http.span, "");
-    let conformed =
-        conform(&HTTP, arguments.clone()).map_err(|errors| errors.into_iter().map(error).collect::<Vec<_>>())?;
-    match http::expected_status(&conformed) {
-        Ok(_) => Ok(Some(conformed)),
-        Err(message) => Err(vec![error(("expect_status".to_owned(), message))]),
+    let error =
+        |(path, message): (String, String)| Diagnostic::error(format!("{path}: {message}")).at(arguments.span, "");
+    match probe_of(*kind, written.clone()) {
+        Ok(probe) => Ok(Some(probe)),
+        Err(errors) => Err(errors.into_iter().map(error).collect()),
     }
+}
+
+/// Returns the probe with these arguments, or the attributes that are not valid, and why.
+fn probe_of(kind: ProbeKind, arguments: Attributes) -> Result<Probe, Vec<(String, String)>> {
+    Probe::new(kind, conform(kind.schema(), arguments)?).map_err(|error| vec![error])
+}
+
+/// Sends an HTTP request with these arguments from this machine, with retries. Returns why the response is not as expected, if it is not.
+///
+/// # Errors
+/// The attributes that are not valid, and why.
+pub(crate) async fn send_request(arguments: Attributes) -> Result<Vec<String>, Vec<(String, String)>> {
+    let probe = probe_of(ProbeKind::Http, arguments)?;
+    Ok(match probe.send(&Origin::ThisMachine, When::Applied).await {
+        Ok(answer) => answer.violations,
+        Err(ProbeError::NoAnswer(reason)) => vec![reason],
+        Err(ProbeError::NotSent(error)) => vec![error.summary],
+    })
 }
 
 /// Validates the arguments of the checks, as far as they are known before anything is read.
 pub(crate) fn validate(expanded: &Expanded) -> Vec<Diagnostic> {
     let wrong = expanded.checks.iter().filter_map(|check| {
         let scope = InstanceScope::new(expanded, Values::none(), check.binding.clone());
-        probe_arguments(check.check.http.as_ref()?, &scope).err()
+        known_probe(check.check.probe.as_ref()?, &scope).err()
     });
     wrong.flatten().collect()
 }
@@ -144,23 +235,9 @@ fn summaries(diagnostics: Vec<Diagnostic>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::manifest::HTTP;
     use crate::model::Value;
-
-    #[test]
-    fn an_expected_status_is_a_code_or_a_list_of_codes() {
-        let read = |value: serde_json::Value| {
-            http::expected_status(&[("expect_status".to_owned(), Value::from(value))].into())
-        };
-        assert_eq!(read(json!(204)), Ok(vec![204]));
-        assert_eq!(read(json!([200, 401])), Ok(vec![200, 401]));
-        for wrong in [json!("200"), json!(["200"]), json!([]), json!(99), json!([200, 600]), json!(200.5), json!(true)]
-        {
-            assert!(read(wrong.clone()).is_err_and(|e| e.contains("100 to 599")), "{wrong}");
-        }
-    }
 
     #[test]
     fn the_secrets_of_a_probe_are_sensitive_attributes() {
@@ -168,5 +245,18 @@ mod tests {
             assert!(HTTP.attribute(name).is_some_and(|a| a.sensitive), "{name}");
         }
         assert_eq!(HTTP.attribute("method").and_then(|a| a.default.clone()), Some(Value::from("GET")));
+    }
+
+    #[test]
+    fn a_failure_on_one_node_fails_the_check() {
+        let result = |status| (status, vec![format!("{status:?}")]);
+        let of = |statuses: &[CheckStatus]| together(statuses.iter().copied().map(result).collect());
+        use CheckStatus::{Error, Fail, Pass, Unknown};
+        assert_eq!(of(&[Pass, Error, Fail]).0, Fail);
+        assert_eq!(
+            of(&[Pass, Unknown, Error]),
+            (Error, vec!["Pass".to_owned(), "Unknown".to_owned(), "Error".to_owned()])
+        );
+        assert_eq!(of(&[Pass, Pass]).0, Pass);
     }
 }

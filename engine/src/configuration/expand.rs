@@ -148,6 +148,8 @@ pub(crate) struct CheckInstance {
     pub name: String,
     pub check: Arc<Check>,
     pub binding: Binding,
+    /// The nodes that send the probe. Empty if this machine sends it.
+    pub from: Arc<[Arc<Node>]>,
 }
 
 /// The nodes and instances that a rollout selects.
@@ -208,6 +210,13 @@ impl Expanded {
     /// Returns the instance at `address`.
     pub fn instance(&self, address: &Address) -> Option<&Instance> {
         self.index.get(address).map(|i| &self.instances[*i])
+    }
+
+    /// Returns the name of the provider whose connection sends the probes of checks with `from`. `None` if there are none.
+    pub fn probing_provider(&self) -> Option<String> {
+        let is_used = self.checks.iter().any(|check| !check.from.is_empty());
+        let provider = self.catalog.providers().find(|provider| provider.has_node_network());
+        provider.filter(|_| is_used).map(|provider| provider.name().to_owned())
     }
 
     /// Returns the address from the root of a resource that a block of `module` names.

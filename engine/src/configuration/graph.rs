@@ -430,7 +430,8 @@ pub(crate) fn check_dependencies(
 ) -> BTreeSet<Address> {
     let assertions = check.check.assertions.iter().flat_map(Condition::expressions);
     let collection = check.binding.collection.as_deref();
-    let exprs = check.check.http.iter().chain(assertions).chain(collection);
+    let arguments = check.check.probe.iter().map(|probe| &probe.arguments);
+    let exprs = arguments.chain(assertions).chain(collection);
     let references = locals.of(expanded, check.binding.module, exprs);
     let mut found = locals.instances_of(expanded, &references, &check.binding);
     let named = check.check.depends_on.iter().filter_map(|(pattern, _)| matching(expanded, pattern, &check.binding));

@@ -73,11 +73,9 @@ impl Expanded {
                 }
             }
             for (name, check) in &manifest.checks {
-                match expanded.bindings(module, check.on.as_ref(), check.for_each.as_ref(), &mut warnings) {
-                    Ok(Expansion::Instances(_, bindings)) => {
-                        let name = GateName::Check(path.clone(), name.clone()).to_string();
-                        checks.extend(check_instances(&name, check, bindings));
-                    }
+                let name = GateName::Check(path.clone(), name.clone()).to_string();
+                match expanded.check_instances(module, &name, check, &mut warnings) {
+                    Ok(Expansion::Instances(_, found)) => checks.extend(found),
                     Ok(Expansion::Open(reason)) => expanded.open.push(reason),
                     Err(found) => errors.extend(found),
                 }
@@ -279,6 +277,36 @@ impl Expanded {
         is_static(self, module, on) && on.evaluate(&self.unbound(module)).is_ok_and(is_unknown)
     }
 
+    /// Returns the instances of the check `name`.
+    fn check_instances(
+        &self,
+        module: usize,
+        name: &str,
+        check: &Check,
+        warnings: &mut Vec<Diagnostic>,
+    ) -> Result<Expansion<CheckInstance>, Vec<Diagnostic>> {
+        let sources = match self.bindings(module, check.from.as_ref(), None, warnings)? {
+            Expansion::Instances(_, bindings) => bindings.into_iter().filter_map(|binding| binding.node),
+            Expansion::Open(reason) => return Ok(Expansion::Open(reason)),
+        };
+        let (check, from) = (Arc::new(check.clone()), sources.collect::<Arc<[_]>>());
+        let instance = |binding: Binding| CheckInstance {
+            name: match binding.key() {
+                Some(key) => format!("{name}[{}]", serde_json::Value::String(key)),
+                None => name.to_owned(),
+            },
+            check: check.clone(),
+            binding,
+            from: from.clone(),
+        };
+        Ok(match self.bindings(module, check.on.as_ref(), check.for_each.as_ref(), warnings)? {
+            Expansion::Instances(nodes, bindings) => {
+                Expansion::Instances(nodes, bindings.into_iter().map(instance).collect())
+            }
+            Expansion::Open(reason) => Expansion::Open(reason),
+        })
+    }
+
     /// Returns the nodes that `on` selects, and the binding of each instance.
     fn bindings(
         &self,
@@ -389,17 +417,4 @@ fn invalid_paths(resource: &Resource, schema: &Schema) -> Vec<Diagnostic> {
         Some(Diagnostic { help, ..Diagnostic::error(summary).at(*span, "") })
     });
     errors.collect()
-}
-
-fn check_instances(name: &str, check: &Check, bindings: Vec<Binding>) -> impl Iterator<Item = CheckInstance> {
-    let check = Arc::new(check.clone());
-    let name = name.to_owned();
-    bindings.into_iter().map(move |binding| CheckInstance {
-        name: match binding.key() {
-            Some(key) => format!("{name}[{}]", serde_json::Value::String(key)),
-            None => name.clone(),
-        },
-        check: check.clone(),
-        binding,
-    })
 }

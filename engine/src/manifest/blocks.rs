@@ -4,11 +4,10 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::loader::Loader;
-use super::reader::{Entry, Reader};
+use super::reader::{Entry, Fields, Reader};
 use super::resource::conditions;
 use super::schema_check;
-use super::{Block, Check, Import, Moved, NodeBlock, Output, ProviderBlock, Removed};
-use crate::manifest::HTTP;
+use super::{Block, Check, Import, Moved, NodeBlock, Output, Probe, ProbeKind, ProviderBlock, Removed};
 use crate::model::{Diagnostic, suggest};
 
 type Table<'a> = &'a Spanned<DeValue<'a>>;
@@ -99,17 +98,43 @@ pub(super) fn check<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str
         on: reader.optional_expr(fields.take("on")),
         for_each: reader.optional_expr(fields.take("for_each")),
         depends_on: reader.addresses(fields.take("depends_on")),
-        http: reader.optional_expr(fields.take("http")),
+        from: reader.optional_expr(fields.take("from")),
+        probe: probe(reader, &mut fields, &block),
         assertions: conditions(reader, fields.take("assert")),
     };
     reader.finish(fields, &block);
-    if let Some(http) = &check.http {
-        reader.diagnostics.extend(schema_check::check_expr(&HTTP, "`http`", http));
-    }
-    if check.http.is_none() && check.assertions.is_empty() {
-        reader.error(check.span, format!("{block} checks nothing"), "add `http`, `assert` or both");
+    match (&check.probe, &check.from) {
+        (None, Some(from)) => {
+            reader.error(from.span, format!("{block} has `from` but no probe"), "add `http`, `tcp`, `dns` or `ping`");
+        }
+        (Some(probe), None) if probe.kind.needs_node() => {
+            let summary = format!("`{}` of {block} needs `from`", probe.kind.name());
+            reader.error(probe.arguments.span, summary, "add `from`: the nodes that send the probe");
+        }
+        (None, None) if check.assertions.is_empty() => {
+            reader.error(check.span, format!("{block} checks nothing"), "add a probe such as `http`, `assert` or both");
+        }
+        _ => {}
     }
     loader.manifest.checks.insert(name.to_owned(), check);
+}
+
+/// Reads the probe of a check, which has at most one.
+fn probe<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>, block: &str) -> Option<Probe> {
+    let mut found: Option<Probe> = None;
+    for kind in ProbeKind::ALL {
+        let Some(arguments) = reader.optional_expr(fields.take(kind.name())) else { continue };
+        let name = format!("`{}`", kind.name());
+        reader.diagnostics.extend(schema_check::check_expr(kind.schema(), &name, &arguments));
+        match &found {
+            Some(first) => {
+                let summary = format!("{block} has two probes: `{}` and {name}", first.kind.name());
+                reader.error(arguments.span, summary, "write a check for each");
+            }
+            None => found = Some(Probe { kind, arguments }),
+        }
+    }
+    found
 }
 
 pub(super) fn output<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: Table<'a>) {

@@ -15,6 +15,7 @@ mod module_source;
 mod module_tree;
 mod node_attributes;
 mod policy;
+mod probe;
 pub(crate) mod reader;
 pub(crate) mod references;
 mod resource;
@@ -49,6 +50,7 @@ pub use module_lock::{LOCK_FILE, LockFile, LockedModule, fetched_folder, modules
 pub use module_source::GitSource;
 pub use node_attributes::node_value;
 pub use policy::{Policy, PolicySeverity};
+pub use probe::{Probe, ProbeKind};
 pub use rollout::{GateName, MaxUnavailable, Rollout};
 pub use schema_check::check_attributes;
 pub use selectors::select_nodes;
@@ -319,9 +321,11 @@ pub struct Check {
     pub for_each: Option<Expr>,
     /// The resources on which it depends.
     pub depends_on: Vec<(Pattern, Span)>,
-    /// `http = { url, method, ca, client_certificate, client_key, bearer_token, headers, body, expect_status, expect_body, timeout, retry_for }`
-    pub http: Option<Expr>,
-    /// The assertions. With `http`, `self` is the response: `status`, `body` and `headers`.
+    /// The nodes from which the probe is sent. Default: this machine.
+    pub from: Option<Expr>,
+    /// `http = { … }`, `tcp = { … }`, `dns = { … }` or `ping = { … }`
+    pub probe: Option<Probe>,
+    /// The assertions. With `http`, `self` is the response: `status`, `body` and `headers`. With `dns`, `self.addresses` are the addresses.
     pub assertions: Vec<Condition>,
 }
 

@@ -39,13 +39,13 @@ pub(super) fn check(manifest: &Manifest, is_module: bool) -> Vec<Diagnostic> {
     manifest.outputs.values().for_each(|output| check.expr(&output.value, free));
     manifest.resources.values().for_each(|resource| check.resource(resource));
     manifest.modules.iter().for_each(|(name, call)| check.call(name, call));
-    for probe in manifest.checks.values() {
-        let bound = Bound { node: probe.on.is_some(), each: probe.for_each.is_some(), this: false };
-        probe.on.iter().chain(&probe.for_each).for_each(|expr| check.expr(expr, free));
-        check.addresses(&probe.depends_on);
-        probe.http.iter().for_each(|http| check.expr(http, bound));
-        let asserted = Bound { this: probe.http.is_some(), ..bound };
-        probe.assertions.iter().for_each(|assertion| check.condition(assertion, asserted));
+    for tested in manifest.checks.values() {
+        let bound = Bound { node: tested.on.is_some(), each: tested.for_each.is_some(), this: false };
+        tested.on.iter().chain(&tested.for_each).chain(&tested.from).for_each(|expr| check.expr(expr, free));
+        check.addresses(&tested.depends_on);
+        tested.probe.iter().for_each(|probe| check.expr(&probe.arguments, bound));
+        let asserted = Bound { this: tested.probe.as_ref().is_some_and(|probe| probe.kind.has_answer()), ..bound };
+        tested.assertions.iter().for_each(|assertion| check.condition(assertion, asserted));
     }
     manifest.policies.values().for_each(|policy| check.policy(policy));
     manifest.rollouts.values().for_each(|rollout| check.rollout(rollout));
@@ -295,7 +295,7 @@ impl Check<'_> {
                 unbound("environment", "a manifest with [environments.NAME]")
             }
             Reference::This if !bound.this => {
-                unbound("self", "a postcondition, and in `assert` of a check with `http`")
+                unbound("self", "a postcondition, and in `assert` of a check with `http` or `dns`")
             }
             Reference::Resource { resource, .. } => self.known_resource(resource),
             Reference::Module { name, key, any, output } => {

@@ -22,11 +22,16 @@ pub(crate) fn syntax_errors(file: usize, text: &str, errors: &[toml::de::Error])
     diagnostics
 }
 
+/// Whether a message is about a value without quotes whose first letter is also that of `true`, `false`, `inf` or `nan`.
+fn is_bare_word(message: &str) -> bool {
+    ["`true`", "`false`", "`inf`", "`nan`"].iter().any(|word| message.ends_with(&format!("expected {word}")))
+}
+
 /// Returns the label and the remedy for a message of the TOML parser.
 pub(super) fn explain(message: &str) -> (String, Option<String>) {
     let (label, help) = match message {
-        message if message.starts_with("string values must be quoted") => {
-            ("a value is expected here", Some("write a string in quotes: \"text\""))
+        message if message.starts_with("string values must be quoted") || is_bare_word(message) => {
+            ("a value is expected here", Some("write a string in quotes: \"text\", and an expression as \"${…}\""))
         }
         message if message.starts_with("duplicate key") => ("this key is defined twice in the same table", None),
         message if message.starts_with("key with no value") => ("a key needs a value: `key = value`", None),

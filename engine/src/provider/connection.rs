@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    Applied, Class, Consequence, DataRequest, Observed, Operation, PlanRequest, Proposal, ProviderError, ReadRequest,
-    Target,
+    Applied, Class, Consequence, DataRequest, NodeNetwork, Observed, Operation, PlanRequest, Proposal, ProviderError,
+    ReadRequest, Target,
 };
 use crate::model::{Address, Attributes, Identified, Machine};
 
@@ -116,6 +116,11 @@ pub trait Connection: Send + Sync {
         _timeout: Duration,
     ) -> Result<(), ProviderError> {
         Err(ProviderError::new(Class::Invalid, format!("the type {} has no health", request.resource_type.name())))
+    }
+
+    /// Returns the network as the nodes of the provider see it. `None` if the provider does not connect to nodes.
+    fn node_network(&self) -> Option<&dyn NodeNetwork> {
+        None
     }
 
     /// Returns how often the provider has accessed its targets so far: `("ssh execs", 12)`.

@@ -9,8 +9,8 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use super::marking::{marked, marked_reading};
 use crate::model::{Address, Attributes, Identified, Machine, Value};
 use crate::provider::{
-    Applied, Connection, Consequence, DataRequest, Observed, Operation, OperationAction, PlanRequest, Proposal,
-    ProviderError, ReadRequest, Redaction, Target,
+    Applied, Connection, Consequence, DataRequest, NodeNetwork, Observed, Operation, OperationAction, PlanRequest,
+    Proposal, ProviderError, ReadRequest, Redaction, Target,
 };
 
 /// A connection of a provider with marked results and redacted messages.
@@ -182,6 +182,10 @@ impl Connection for ProtectedConnection {
     ) -> Result<(), ProviderError> {
         let healthy = self.0.wait_until_healthy(target, request, timeout).await;
         healthy.map_err(|error| redaction(std::slice::from_ref(request)).error(error))
+    }
+
+    fn node_network(&self) -> Option<&dyn NodeNetwork> {
+        self.0.node_network()
     }
 
     fn statistics(&self) -> Vec<(&'static str, u64)> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::manifest::ProbeKind;
 use crate::model::schema::duration_pattern;
 use crate::model::{Attribute, Kind, Schema};
 use crate::provider::{Declaration, Provider, ResourceType};
@@ -306,7 +307,11 @@ fn check() -> Value {
             "on": on(),
             "for_each": for_each(),
             "depends_on": array(address()),
-        "http": block(&crate::manifest::HTTP, Map::new()),
+            "from": described("Nodes from which the probe is sent, as in `on`. Default: this machine.", on()),
+            "http": block(ProbeKind::Http.schema(), Map::new()),
+            "tcp": block(ProbeKind::Tcp.schema(), Map::new()),
+            "dns": block(ProbeKind::Dns.schema(), Map::new()),
+            "ping": block(ProbeKind::Ping.schema(), Map::new()),
             "assert": { "anyOf": [one, array(one.clone())] },
         }),
         &[],

@@ -71,6 +71,11 @@ impl Session {
         self.connections.get(alias)
     }
 
+    /// Returns the connection to the nodes that send the probes of checks.
+    pub fn probing(&self, expanded: &Expanded) -> Option<&Arc<dyn Connection>> {
+        self.connection(&expanded.probing_provider()?)
+    }
+
     /// Returns how often all providers together have accessed their targets so far.
     pub fn statistics(&self) -> Vec<(String, u64)> {
         let mut counts = BTreeMap::new();

@@ -84,7 +84,7 @@ impl Workspace {
                 return Err(failure);
             }
         };
-        plan.checks = checks(&expanded, &draft.values, &plan, events, &interrupt.stop).await;
+        plan.checks = checks(&expanded, &draft.values, &session, &plan, events, &interrupt.stop).await;
         if interrupt.stop.is_cancelled() {
             session.close().await;
             return Err(Failure::Interrupted);
@@ -322,6 +322,7 @@ fn planned_rollouts(
 async fn checks(
     expanded: &Expanded,
     values: &Values,
+    session: &Session,
     plan: &Plan,
     events: &Events,
     stop: &CancellationToken,
@@ -331,13 +332,15 @@ async fn checks(
     }
     let changing = plan.changes.iter().filter(|c| !matches!(c.action, Action::NoOp | Action::Adopt));
     let pending: HashSet<&Address> = changing.map(|c| &c.address).collect();
-    run_checks(expanded, values, events, When::Planned, stop, |address| pending.contains(address)).await
+    let nodes = session.probing(expanded).map(AsRef::as_ref);
+    run_checks(expanded, values, nodes, events, When::Planned, stop, |address| pending.contains(address)).await
 }
 
 /// Returns the provider instances that the manifest or the state needs.
 fn aliases(expanded: &Expanded, state: &Snapshot) -> BTreeSet<String> {
     let of_manifest = expanded.instances.iter().map(|i| i.provider.clone());
-    of_manifest.chain(state.records.values().map(|r| r.provider.clone())).collect()
+    let of_records = state.records.values().map(|r| r.provider.clone());
+    of_manifest.chain(of_records).chain(expanded.probing_provider()).collect()
 }
 
 /// Checks that each address of `--target`, `--exclude` and `--replace` exists.

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde_json::Value as Json;
 use toml::de::DeTable;
 
-use crate::check::http;
+use crate::check::send_request;
 use crate::configuration::evaluate::conformed;
 use crate::configuration::expand::Binding;
 use crate::configuration::scope::{InstanceScope, Values};
@@ -16,9 +16,7 @@ use crate::manifest::reader::Reader;
 use crate::manifest::syntax::syntax_errors;
 
 use crate::manifest::{Manifest, check_attributes, references};
-use crate::model::{
-    Attribute, Attributes, Diagnostic, Kind, Schema, Severity, SourceFile, Sources, Span, Value, conform,
-};
+use crate::model::{Attribute, Attributes, Diagnostic, Kind, Schema, Severity, SourceFile, Sources, Span, Value};
 use crate::state::bounded;
 use crate::workspace::Workspace;
 
@@ -148,13 +146,12 @@ impl Workspace {
         }
         arguments.insert("method".to_owned(), Value::from("POST"));
         arguments.insert("expect_status".to_owned(), Value::List(SUCCESS.map(Value::from).into()));
-        let arguments = conform(&crate::manifest::HTTP, arguments).map_err(|errors| {
-            failed(errors.into_iter().map(|(path, message)| format!("{path}: {message}")).collect())
-        })?;
-        match http::probe(&arguments, crate::check::When::Applied).await {
-            Ok(answer) if answer.violations.is_empty() => Ok(()),
-            Ok(answer) => Err(failed(answer.violations.join("; "))),
-            Err(message) => Err(failed(message)),
+        match send_request(arguments).await {
+            Ok(violations) if violations.is_empty() => Ok(()),
+            Ok(violations) => Err(failed(violations.join("; "))),
+            Err(errors) => {
+                Err(failed(errors.into_iter().map(|(path, message)| format!("{path}: {message}")).collect()))
+            }
         }
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use moorfast_engine::model::{Attributes, Identified, Machine, Node, NodeName, Transport, Value};
 use moorfast_engine::provider::{
-    Class, Connection, Consequence, Context, DataRequest, Observed, Operation, OperationAction, PlanRequest, Proposal,
-    ProviderError, ReadRequest, ResourceType, Target,
+    Class, Connection, Consequence, Context, DataRequest, NodeNetwork, Observed, Operation, OperationAction,
+    PlanRequest, Proposal, ProviderError, ReadRequest, ResourceType, Target,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -63,7 +63,8 @@ impl SshConnection {
         })
     }
 
-    fn shell(&self, target: &Target) -> Result<Arc<NodeShell>, ProviderError> {
+    /// Returns the shell of a node.
+    pub(crate) fn shell(&self, target: &Target) -> Result<Arc<NodeShell>, ProviderError> {
         let Target::Node(node) = target else {
             return Err(ProviderError::new(Class::Invalid, format!("{target} is not a node")));
         };
@@ -247,6 +248,10 @@ impl Connection for SshConnection {
         limit: Duration,
     ) -> Result<(), ProviderError> {
         health::wait(&*self.shell(target)?, request, limit, &self.context.progress).await
+    }
+
+    fn node_network(&self) -> Option<&dyn NodeNetwork> {
+        Some(self)
     }
 
     fn statistics(&self) -> Vec<(&'static str, u64)> {

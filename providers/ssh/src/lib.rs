@@ -16,6 +16,7 @@
 //! | `question`, `asked`, `findings`, `object_answer`, `look` | what resource types ask about a node, answered for all of them together |
 //! | `script`, `answer` | the script that a node runs, and its framed and bounded answer |
 //! | `node_shell` | runs scripts on one node, with limits and cancellation |
+//! | `network` | the network as a node sees it, for probes of checks |
 //! | `limits` | the default limits of scripts |
 //! | `transport` | opens the channel to a node: the user's own ssh, host keys, jump hosts |
 //! | `writes` | files of one directory that are written together |
@@ -53,6 +54,7 @@ mod health;
 mod limits;
 mod look;
 mod machine;
+mod network;
 mod node_shell;
 mod object_answer;
 mod operations;
@@ -123,6 +125,10 @@ impl Provider for SshProvider {
 
     fn implied_order(&self, instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {
         order::implied(instances)
+    }
+
+    fn has_node_network(&self) -> bool {
+        true
     }
 
     fn host_keys(&self) -> Option<&dyn HostKeys> {

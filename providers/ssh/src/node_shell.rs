@@ -8,7 +8,7 @@ use std::time::Duration;
 use moorfast_engine::model::{Address, Machine, Node};
 use moorfast_engine::provider::{Class, Context, Progress, ProviderError, StartPermit};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,7 @@ use crate::failure::LINES;
 use crate::machine;
 use crate::preconditions::Preconditions;
 use crate::script::{Script, Section};
-use crate::transport::{Transport, from_sudo};
+use crate::transport::{Channel, Transport, from_sudo};
 
 /// The time for a script to clean up after its stdin is closed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ pub(crate) struct NodeShell {
     transport: Box<dyn Transport>,
     /// The machine that answered first. No other machine is changed.
     machine: OnceLock<Machine>,
-    sessions: Semaphore,
+    sessions: Arc<Semaphore>,
     counters: Arc<Counters>,
     cancel: CancellationToken,
     start_permit: StartPermit,
@@ -81,7 +81,7 @@ impl NodeShell {
             preconditions: std::sync::Mutex::default(),
             transport,
             machine: OnceLock::new(),
-            sessions: Semaphore::new(sessions),
+            sessions: Arc::new(Semaphore::new(sessions)),
             counters,
             cancel: context.cancel.clone(),
             start_permit: context.start_permit.clone(),
@@ -131,22 +131,16 @@ impl NodeShell {
         limit: Duration,
         check_permit: impl Fn() -> Result<(), ProviderError>,
     ) -> Result<Vec<Section>, ProviderError> {
-        let cancelled =
-            || ProviderError::new(Class::Cancelled, format!("cancelled before {} was contacted", self.node.name));
-        let _session = self.sessions.acquire().await.map_err(|_| cancelled())?;
+        let _session = self.sessions.acquire().await.map_err(|_| self.cancelled())?;
         check_permit()?;
         if self.cancel.is_cancelled() {
-            return Err(cancelled());
+            return Err(self.cancelled());
         }
         let text = script.text(self.machine.get().and_then(|machine| machine.machine_id.as_deref()));
         let command = bootstrap(text.len(), self.node.sudo);
-        let channel = tokio::select! {
-            channel = self.transport.open(&command) => channel?,
-            () = self.cancel.cancelled() => return Err(cancelled()),
-        };
+        let channel = self.open(&command).await?;
         // The connection may have taken long, and nothing was sent yet.
         check_permit()?;
-        self.counters.execs.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(node = %self.node.name, sections = script.sections(), bytes = text.len(), "exec");
         let alive = channel.alive;
         let mut stdin = channel.stdin;
@@ -187,6 +181,31 @@ impl NodeShell {
             return Err(error);
         }
         Ok(sections.into_iter().map(|section| self.ended(section, &end, limit)).collect())
+    }
+
+    /// Starts `script`, which only reads, and returns its streams. The permit counts as one of the sessions of the node.
+    ///
+    /// # Errors
+    /// If the script cannot be started.
+    pub(crate) async fn start(&self, script: &str) -> Result<(Channel, OwnedSemaphorePermit), ProviderError> {
+        let session = self.sessions.clone().acquire_owned().await.map_err(|_| self.cancelled())?;
+        let mut channel = self.open(&bootstrap(script.len(), false)).await?;
+        feed(&mut channel.stdin, script, None).await?;
+        Ok((channel, session))
+    }
+
+    /// Starts a command, and counts it.
+    async fn open(&self, command: &str) -> Result<Channel, ProviderError> {
+        let channel = tokio::select! {
+            channel = self.transport.open(command) => channel?,
+            () = self.cancel.cancelled() => return Err(self.cancelled()),
+        };
+        self.counters.execs.fetch_add(1, Ordering::Relaxed);
+        Ok(channel)
+    }
+
+    fn cancelled(&self) -> ProviderError {
+        ProviderError::new(Class::Cancelled, format!("cancelled before {} was contacted", self.node.name))
     }
 
     /// Closes the connection.

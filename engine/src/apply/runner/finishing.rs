@@ -36,7 +36,8 @@ pub(super) async fn finish(
         let failed = report.outcomes.iter().filter(|o| !o.is_done()).map(|o| o.address.clone());
         let failed: HashSet<Address> = failed.collect();
         let pending = |address: &Address| failed.contains(address);
-        report.checks = run_checks(expanded, values, events, When::Applied, &interrupt.stop, pending).await;
+        let nodes = session.probing(expanded).map(AsRef::as_ref);
+        report.checks = run_checks(expanded, values, nodes, events, When::Applied, &interrupt.stop, pending).await;
         report.interrupted = interrupt.stop.is_cancelled();
     }
     report.statistics = session.statistics();

@@ -59,8 +59,18 @@ struct PendingGate {
 }
 
 enum GateEvaluation {
-    Health { connection: Option<Arc<dyn Connection>>, target: Target, request: Box<ReadRequest> },
-    Check { expanded: Arc<Expanded>, values: Values, unselected: Vec<UnselectedInstances>, place: usize },
+    Health {
+        connection: Option<Arc<dyn Connection>>,
+        target: Target,
+        request: Box<ReadRequest>,
+    },
+    Check {
+        expanded: Arc<Expanded>,
+        values: Values,
+        nodes: Option<Arc<dyn Connection>>,
+        unselected: Vec<UnselectedInstances>,
+        place: usize,
+    },
 }
 
 impl Gates {
@@ -186,6 +196,7 @@ fn gates_of(context: &ApplyContext, journal: &Journal<'_>, turn: &NodeTurn) -> V
                     expanded: expanded.clone(),
                     // The gate uses the current values.
                     values: context.values.only(&dependencies),
+                    nodes: context.session.probing(expanded).cloned(),
                     unselected: unselected(context, &dependencies),
                     place,
                 }
@@ -223,11 +234,11 @@ impl GateEvaluation {
             GateEvaluation::Health { connection: None, .. } => {
                 Err(ProviderError::new(Class::Failed, format!("{name}: its provider instance has no connection")))
             }
-            GateEvaluation::Check { expanded, mut values, unselected, place } => {
+            GateEvaluation::Check { expanded, mut values, nodes, unselected, place } => {
                 for instances in unselected {
                     instances.read(&mut values).await?;
                 }
-                wait_for_check(&expanded, &values, &expanded.checks[place], limit).await
+                wait_for_check(&expanded, &values, nodes.as_deref(), &expanded.checks[place], limit).await
             }
         }
     }
@@ -236,6 +247,7 @@ impl GateEvaluation {
 async fn wait_for_check(
     expanded: &Expanded,
     values: &Values,
+    nodes: Option<&dyn Connection>,
     check: &CheckInstance,
     limit: Duration,
 ) -> Result<(), ProviderError> {
@@ -243,7 +255,7 @@ async fn wait_for_check(
     // The caller aborts by dropping the future.
     let never = CancellationToken::new();
     loop {
-        let (status, messages) = evaluate_check(expanded, values, check, When::Applied, &never).await;
+        let (status, messages) = evaluate_check(expanded, values, nodes, check, When::Applied, &never).await;
         match status {
             CheckStatus::Pass => return Ok(()),
             // The values do not change any more, so the status stays unknown.

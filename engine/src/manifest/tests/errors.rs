@@ -81,7 +81,35 @@ fn syntax_errors_of_toml_are_readable() {
         ("b.toml", "[locals]\na = 1\na = 2\n[locals\n"),
         ("c.toml", "[locals]\nx = \"${file(\"motd\")}\"\n"),
         ("d.toml", "[resource.ssh_file.d]\ncontnet = '${vra.x}'\n"),
+        (
+            "e.toml",
+            "[outputs.a]\nvalue = nodes.a.address\n[outputs.b]\nvalue = inventory\n[outputs.c]\nvalue = total\n",
+        ),
     ]);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_check_has_one_probe_and_can_send_it() {
+    let text = problems(&[(
+        "main.toml",
+        r#"
+[check.two]
+http = { url = "https://localhost" }
+tcp  = { address = "localhost:1", retry = "5s" }
+
+[check.nothing]
+from   = "all"
+assert = [{ condition = '${1 == 1}', error_message = "No." }]
+
+[check.this_machine]
+ping = { address = "127.0.0.1" }
+
+[check.answer]
+tcp    = { address = "localhost:1" }
+assert = [{ condition = '${self.status == 200}', error_message = "No." }]
+"#,
+    )]);
     insta::assert_snapshot!(text);
 }
 
