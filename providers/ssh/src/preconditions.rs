@@ -35,6 +35,10 @@ fn written_paths(kind: &str, attributes: &Attributes) -> Vec<WrittenPath> {
         "ssh_swap" | "ssh_mount" => vec![written("/etc/fstab", true)],
         "ssh_timezone" => vec![written("/etc/localtime", true), written("/etc/timezone", true)],
         "ssh_nftables_table" => vec![written("/etc/nftables.d/.", true), written("/etc/systemd/system/.", true)],
+        "ssh_apt_repository" => {
+            vec![written("/etc/apt/sources.list.d/.", true), written("/etc/apt/keyrings/.", true)]
+        }
+        "ssh_dnf_repository" => vec![written("/etc/yum.repos.d/.", true), written("/etc/pki/rpm-gpg/.", true)],
         "ssh_hostname" => vec![written("/etc/hostname", true)],
         "ssh_user" => vec![written("/etc/passwd", true), written("/etc/shadow", true)],
         "ssh_group" => vec![written("/etc/group", true)],

@@ -20,6 +20,9 @@ mod nftables_ruleset;
 pub(crate) mod nftables_table;
 mod package;
 mod proposal;
+mod repository;
+mod repository_apt;
+mod repository_dnf;
 mod rules;
 mod swap;
 mod sysctl;
@@ -52,8 +55,10 @@ use crate::writes::Write;
 
 /// All resource types.
 pub(crate) const RESOURCES: &[&dyn Resource] = &[
+    &repository_apt::APT,
     &archive::Archive,
     &directory::Directory,
+    &repository_dnf::DNF,
     &exec::Exec,
     &file::File,
     &file_block::FileBlock,
@@ -327,6 +332,8 @@ mod tests {
             ("ssh_timezone", json!({ "name": "UTC" }), "path:/etc/localtime"),
             ("ssh_hostname", json!({ "name": "gpu01" }), "path:/etc/hostname"),
             ("ssh_mount", json!({ "path": "/data" }), "mount:/data"),
+            ("ssh_apt_repository", json!({ "name": "k8s" }), "path:/etc/apt/sources.list.d/k8s.sources"),
+            ("ssh_dnf_repository", json!({ "name": "k8s" }), "path:/etc/yum.repos.d/k8s.repo"),
             ("ssh_nftables_table", json!({ "family": "inet", "name": "filter" }), "table:inet filter"),
             ("ssh_exec", json!({ "name": "once", "command": ["true"] }), "exec:once"),
             ("ssh_exec", json!({ "command": ["kubeadm", "init"] }), "exec:kubeadm init (17a9342a)"),
@@ -455,6 +462,36 @@ mod tests {
             ("ssh_nftables_table", json!({ "family": "ipv4" }), "`ipv4` is not an address family of nftables"),
             ("ssh_nftables_table", json!({ "name": "a/b" }), "`a/b` is not a valid name of a table"),
             ("ssh_nftables_table", json!({ "rules": "}\ntable inet x {" }), "the braces in rules do not match"),
+            ("ssh_apt_repository", json!({ "name": "a/b" }), "`a/b` is not a valid name of a repository"),
+            ("ssh_apt_repository", json!({ "name": "a", "trusted": false }), "the repository has no key"),
+            ("ssh_apt_repository", json!({ "uris": ["a b"] }), "`a b` is not a single word"),
+            ("ssh_apt_repository", json!({ "suites": ["stable"] }), "a suite needs components"),
+            (
+                "ssh_apt_repository",
+                json!({ "suites": ["./"], "components": ["main"] }),
+                "a suite that ends with `/` has no components",
+            ),
+            ("ssh_apt_repository", json!({ "key": "mDME" }), "key is not a public key in text form"),
+            (
+                "ssh_apt_repository",
+                json!({ "key": "", "key_source": "a" }),
+                "`key` and `key_source` cannot be combined",
+            ),
+            (
+                "ssh_apt_repository",
+                json!({ "options": { "A": "b\nc" } }),
+                "`A` is not a valid option with a single line",
+            ),
+            (
+                "ssh_dnf_repository",
+                json!({ "name": "a" }),
+                "missing required attribute: `baseurl`, `metalink` or `mirrorlist`",
+            ),
+            (
+                "ssh_dnf_repository",
+                json!({ "baseurl": ["a"], "metalink": "b" }),
+                "`baseurl`, `metalink` and `mirrorlist` cannot be combined",
+            ),
             ("ssh_timezone", json!({ "name": "" }), "`` is not a valid name of a time zone"),
             ("ssh_timezone", json!({ "name": "Europe/../UTC" }), "`Europe/../UTC` is not a valid name of a time zone"),
             (
@@ -530,6 +567,7 @@ mod tests {
             ("ssh_file", "validate", json!("test -e x")),
             ("ssh_timezone", "name", json!("UTC")),
             ("ssh_hostname", "name", json!("gpu01")),
+            ("ssh_apt_repository", "uris", json!(["https://user:password@example.org"])),
             ("ssh_nftables_table", "rules", json!("chain a { }")),
             ("ssh_mount", "source", json!("//server/share")),
             ("ssh_mount", "options", json!(["password=x"])),
