@@ -162,3 +162,160 @@ async fn data_that_depends_on_more_than_variables_is_not_static() {
     let cluster = "[data.mem_item.d]\nkey = \"inventory\"\n[nodes.n]\nfor_each = '${[data.mem_item.d.value]}'\n";
     assert_eq!(manifest_errors(&bench(cluster, "{}", &[])).await, "`data.mem_item.d` is not available here");
 }
+
+/// A module that reads an inventory and makes an item for each host.
+const HOSTS: &str = r#"
+[variables.inventory]
+type = "string"
+[locals]
+hosts = '${jsondecode(data.mem_local.inventory.value)}'
+[data.mem_local.inventory]
+key = "${var.inventory}"
+[resource.mem_item.host]
+for_each = "${local.hosts}"
+key      = "${var.inventory}-${each.key}"
+value    = "${each.value}"
+[outputs.hosts]
+value = "${local.hosts}"
+"#;
+
+/// A module that calls the one above.
+const OUTER: &str = r#"
+[variables.inventory]
+[module.inner]
+source = "../hosts"
+inputs = { inventory = "${var.inventory}" }
+[outputs.hosts]
+value = "${module.inner.hosts}"
+"#;
+
+/// Returns a bench of a root that can call the modules `hosts` and `outer`, and these objects.
+fn bench_of_modules(root: &str, objects: &[(&str, &str)]) -> Bench {
+    let bench = Bench::default();
+    bench.write(root);
+    for (folder, text) in [("hosts", HOSTS), ("outer", OUTER)] {
+        std::fs::create_dir_all(bench.path().join(folder)).unwrap();
+        std::fs::write(bench.path().join(folder).join("main.toml"), text).unwrap();
+    }
+    for (key, value) in objects {
+        bench.memory.world().items.insert((*key).to_owned(), (*value).to_owned());
+    }
+    bench
+}
+
+#[tokio::test]
+async fn a_module_reads_static_data_with_static_inputs() {
+    let objects =
+        [("names", r#"["inv-a","inv-b"]"#), ("inv-a", r#"{"h1":"10.0.0.1"}"#), ("inv-b", r#"{"h2":"10.0.0.2"}"#)];
+    // The input is a literal, and the module is in a module.
+    let literal = "[module.m]\nsource = \"hosts\"\ninputs = { inventory = \"inv-a\" }\n";
+    let nested = "[module.m]\nsource = \"outer\"\ninputs = { inventory = \"inv-a\" }\n";
+    // The elements of the call, and the input, come from static data of the root.
+    let elements = "
+[data.mem_local.names]
+key = \"names\"
+[module.m]
+source = \"outer\"
+for_each = '${jsondecode(data.mem_local.names.value)}'
+inputs = { inventory = \"${each.key}\" }
+";
+    let input = "
+[data.mem_local.names]
+key = \"names\"
+[module.m]
+source = \"hosts\"
+inputs = { inventory = '${jsondecode(data.mem_local.names.value)[0]}' }
+";
+    let cases: [(&str, &[&str], &[&str]); 4] = [
+        (literal, &["module.m.mem_item.host[\"h1\"]"], &["inv-a"]),
+        (nested, &["module.m.module.inner.mem_item.host[\"h1\"]"], &["inv-a"]),
+        (
+            elements,
+            &[
+                "module.m[\"inv-a\"].module.inner.mem_item.host[\"h1\"]",
+                "module.m[\"inv-b\"].module.inner.mem_item.host[\"h2\"]",
+            ],
+            &["names", "inv-a", "inv-b"],
+        ),
+        (input, &["module.m.mem_item.host[\"h1\"]"], &["names", "inv-a"]),
+    ];
+    for (root, expected, read) in cases {
+        let bench = bench_of_modules(root, &objects);
+        assert_eq!(summaries(&bench.workspace().validate()), "", "{root}");
+        assert!(bench.memory.world().read_here.is_empty());
+        let plan = bench.plan(&PlanOptions::default()).await.unwrap_or_else(|failure| panic!("{root}: {failure:?}"));
+        assert_eq!(created(&plan), expected, "{root}");
+        assert_eq!(bench.memory.world().read_here, read, "{root}");
+        let module = expected[0].split(".mem_item").next().unwrap();
+        assert!(plan.inputs.contains_key(&format!("{module}.data.mem_local.inventory")), "{:?}", plan.inputs);
+        bench.apply_reviewed(plan).await;
+        bench.assert_settled().await;
+    }
+}
+
+#[tokio::test]
+async fn a_static_output_of_a_module_feeds_nodes_resources_and_other_modules() {
+    let root = r#"
+[locals]
+hosts = "${module.m.hosts}"
+[module.m]
+source = "hosts"
+inputs = { inventory = "inv" }
+[module.a]
+source = "outer"
+for_each = '${toset(values(module.z)[0].hosts)}'
+inputs = { inventory = "${each.key}" }
+[module.z]
+source = "outer"
+for_each = ["list"]
+inputs = { inventory = "${each.key}" }
+[nodes.host]
+for_each = "${local.hosts}"
+address = "${each.value}"
+[resource.mem_file.motd]
+on = "host"
+key = "motd"
+value = "${node.address}"
+[resource.mem_item.x]
+for_each = "${module.m.hosts}"
+key = "x-${each.key}"
+"#;
+    let objects = [("inv", r#"{"h1":"10.0.0.1"}"#), ("list", r#"{"h":"inv-b"}"#), ("inv-b", r#"{"h2":"10.0.0.2"}"#)];
+    let root = root.replace("toset(values(module.z)[0].hosts)", "values(module.z[\"list\"].hosts)");
+    let bench = bench_of_modules(&root, &objects);
+    assert_eq!(summaries(&bench.workspace().validate()), "");
+    bench.apply(&PlanOptions::default()).await;
+    let world = bench.memory.world().items.clone();
+    assert_eq!(world["h1:motd"], "10.0.0.1");
+    assert_eq!(world["inv-b-h2"], "10.0.0.2");
+    assert!(world.contains_key("x-h1"), "{world:?}");
+    bench.assert_settled().await;
+}
+
+#[tokio::test]
+async fn data_in_a_module_that_depends_on_more_is_not_static() {
+    let item = "[resource.mem_item.r]\nkey = \"r\"\n";
+    let call = |lines: &str| format!("{item}[nodes.n]\n[module.m]\nsource = \"hosts\"\n{lines}\n");
+    let cases = [
+        call("inputs = { inventory = \"${mem_item.r.id}\" }"),
+        call("inputs = { inventory = \"inv\" }\ndepends_on = [\"mem_item.r\"]"),
+        call("inputs = { inventory = '${keys(nodes)[0]}' }"),
+    ];
+    let objects = [("inv", "{}"), ("n", "{}")];
+    for root in cases {
+        let expected = "`for_each` is known only after apply: it depends on `module.m.data.mem_local.inventory`";
+        let found = bench_of_modules(&root, &objects);
+        assert_eq!(summaries(&found.workspace().validate()), expected, "{root}");
+        assert_eq!(manifest_errors(&found).await, expected, "{root}");
+        let nodes = "[nodes.host]\nfor_each = \"${module.m.hosts}\"\n";
+        let found = bench_of_modules(&(root + nodes), &objects);
+        assert_eq!(manifest_errors(&found).await, "`module.m.hosts` is not available here");
+    }
+    let round = "[module.m]\nsource = \"hosts\"\nfor_each = \"${values(module.m)[0].hosts}\"\ninputs = { inventory = \"inv\" }\n";
+    let bench = Bench::default();
+    bench.write(round);
+    std::fs::create_dir_all(bench.path().join("hosts")).unwrap();
+    std::fs::write(bench.path().join("hosts/main.toml"), HOSTS).unwrap();
+    let (_, errors) = moorfast_engine::manifest::Manifest::load(bench.path()).unwrap_err();
+    assert_eq!(summaries(&errors), "values form a cycle: module.m.for_each → module.m.for_each");
+}

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use moorfast_state::Record;
 
-use crate::configuration::static_data::{StaticData, StaticSources};
+use crate::configuration::static_data::StaticData;
+use crate::configuration::static_sources::StaticSources;
 use crate::expression::{Expr, Files};
 use crate::manifest::{Check, Import, Inventory, Manifest, ModuleCall, Moved, Removed, Resource, Rollout};
 use crate::model::{Address, Attributes, Diagnostic, ModulePath, Node, NodeName, Pattern, ResourceAddress, Value};
@@ -46,8 +47,19 @@ pub(crate) struct Expanded {
     pub by_resource: HashMap<ResourceAddress, Vec<usize>>,
     /// The instances of each resource on each node that its `on` selects. The list is empty if `for_each` has no elements there.
     pub by_node: HashMap<ResourceAddress, BTreeMap<NodeName, Vec<usize>>>,
-    /// Whether `on` and `for_each` of all resources are evaluated. Until then, references to resources are unknown.
-    pub is_complete: bool,
+    /// How much is expanded.
+    pub stage: Stage,
+}
+
+/// How much of a manifest is expanded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// The static data sources. Until the nodes are known, `nodes` is unknown.
+    StaticData,
+    /// The inventory. Until `on` and `for_each` of all resources are evaluated, references to resources are unknown.
+    Inventory,
+    /// Everything.
+    Complete,
 }
 
 /// The node of `on` and the element of `for_each` to which an instance is bound.
@@ -204,7 +216,7 @@ impl Binding {
 impl Expanded {
     /// Whether the instances of a resource are known.
     pub fn is_expanded(&self, resource: &ResourceAddress) -> bool {
-        self.is_complete && !self.unexpanded.contains(resource)
+        self.stage == Stage::Complete && !self.unexpanded.contains(resource)
     }
 
     /// Returns the instance at `address`.

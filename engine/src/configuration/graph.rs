@@ -9,7 +9,7 @@ use petgraph::visit::EdgeRef;
 use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance};
 use crate::configuration::scope::{InstanceScope, Referenced, Values, instance_by_key, referenced};
 use crate::expression::{Expr, Reference, ReferenceUse};
-use crate::manifest::Condition;
+use crate::manifest::{Condition, unknown_for_each};
 use crate::model::convert::to_text;
 use crate::model::{Address, Diagnostic, Mode, Pattern, ResourceAddress, Span, Value, suggest};
 
@@ -333,16 +333,60 @@ impl LocalReferences {
     }
 }
 
-/// Whether `expr` of a block in `module` is known as soon as the variables, the inventory and the static data are known.
-pub(crate) fn is_static(expanded: &Expanded, module: usize, expr: &Expr) -> bool {
-    let uses = LocalReferences::default().of(expanded, module, [expr]);
-    uses.iter().all(|Use { context, reference }| match &reference.reference {
-        Reference::Resource { resource, .. } => {
-            expanded.static_sources.contains(&expanded.absolute(context.module(expanded), resource))
+/// What must be known before an expression.
+pub(crate) struct Needs {
+    /// Whether variables, the inventory and static data determine the value.
+    pub is_static: bool,
+    /// The resources and data sources that the expression uses, directly or through locals, inputs and outputs. If it is not static, only those that are not.
+    /// Their paths start at the root and have no keys.
+    pub resources: BTreeSet<ResourceAddress>,
+}
+
+impl Needs {
+    /// Returns the needs of `expr` of a block in `module`.
+    pub fn of(expanded: &Expanded, module: usize, expr: &Expr) -> Self {
+        let mut locals = LocalReferences::default();
+        let (mut is_static, mut of_static, mut of_others) = (true, BTreeSet::new(), BTreeSet::new());
+        let mut open = locals.of(expanded, module, [expr]);
+        while let Some(Use { context, reference }) = open.pop() {
+            let module = context.module(expanded);
+            match &reference.reference {
+                Reference::Resource { resource, .. } => {
+                    let resource = resource.within(&expanded.modules[module].path.without_keys());
+                    match expanded.static_sources.contains(&resource) {
+                        true => of_static.insert(resource),
+                        false => of_others.insert(resource),
+                    };
+                }
+                Reference::Module { name, output, .. } => {
+                    let called = expanded.modules[module].called.get(name).into_iter().flatten();
+                    for definition in called.flat_map(|(_, called)| outputs(expanded, *called, output.as_deref())) {
+                        open.extend(locals.of_definition(expanded, context, definition));
+                    }
+                }
+                Reference::This | Reference::Plan => is_static = false,
+                _ => {}
+            }
         }
-        Reference::Module { .. } | Reference::This | Reference::Plan => false,
-        _ => true,
-    })
+        is_static &= of_others.is_empty();
+        Self { is_static, resources: if is_static { of_static } else { of_others } }
+    }
+
+    /// Returns the error for `for_each` with unknown keys.
+    pub fn unknown_keys(&self, expanded: &Expanded, for_each: &Expr) -> Diagnostic {
+        let is_local = |resource: &ResourceAddress| {
+            let entry = expanded.catalog.find(resource);
+            resource.mode == Mode::Data && entry.is_some_and(|entry| entry.resource_type.local_access().is_some())
+        };
+        let error = unknown_for_each(for_each, self.resources.iter().map(ToString::to_string));
+        match !self.is_static && self.resources.iter().any(is_local) {
+            true => error.help(
+                "a data source of this machine is read before the plan only if its arguments use nothing but variables, locals, functions and other such data, \
+                 also in the inputs of its module, and if neither it nor a call of its module has `depends_on`",
+            ),
+            false => error,
+        }
+    }
 }
 
 /// Returns the output of a module instance with this name, or all outputs.

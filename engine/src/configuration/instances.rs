@@ -3,18 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, Module, Selection};
-use crate::configuration::graph::is_static;
+use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, Module, Selection, Stage};
+use crate::configuration::graph::Needs;
 use crate::configuration::scope::{InstanceScope, Values};
-use crate::configuration::static_data::{StaticData, StaticSources};
-use crate::expression::Expr;
+use crate::configuration::static_data::StaticData;
+use crate::configuration::static_sources::StaticSources;
+use crate::expression::{Expr, Reference};
 use crate::manifest::{
     Check, GateName, Import, Inventory, Manifest, Moved, Removed, Resource, StaticScope, check_attributes,
-    evaluate_inventory, for_each_members, has_unknown_keys, select_nodes, unknown_for_each,
+    evaluate_inventory, for_each_members, has_unknown_keys, select_nodes,
 };
-use crate::model::{
-    AttributePath, Diagnostic, Mode, ModulePath, Node, NodeName, ResourceAddress, Schema, Span, Value, suggest,
-};
+use crate::model::{AttributePath, Diagnostic, Mode, ModulePath, Node, NodeName, Schema, Span, Value, suggest};
 use crate::provider::catalog::{Catalog, Entry};
 use crate::provider::{LocalAccess, Target, TargetKind};
 
@@ -39,12 +38,13 @@ impl Expanded {
     ) -> Result<Self, Vec<Diagnostic>> {
         let mut expanded = Self::of_static_data(manifest.clone(), variables, catalog, static_data)?;
         let (sources, scope, root) = (&expanded.static_sources, expanded.unbound(0), &expanded.modules[0]);
-        let is_static = |resource: &ResourceAddress| sources.contains(resource);
+        let is_static = |reference: &Reference| sources.is_static(reference);
         let statics = StaticScope::new(&manifest, &root.variables, &root.files).with_data(&scope, &is_static);
         let inventory = evaluate_inventory(&manifest, &statics)?;
         expanded.nodes = inventory.iter().map(|node| (node.name.clone(), node.clone())).collect();
         expanded.open.extend(inventory.open().cloned());
         expanded.inventory = inventory;
+        expanded.stage = Stage::Inventory;
         expanded.expand_modules()?;
 
         let mut errors = schema_errors(&manifest, &expanded.catalog);
@@ -86,7 +86,7 @@ impl Expanded {
             return Err(errors);
         }
         expanded.index_instances(instances);
-        expanded.is_complete = true;
+        expanded.stage = Stage::Complete;
         expanded.checks = checks;
         expanded.warnings = warnings;
         // The nodes and the instances of a rollout are not all known.
@@ -130,21 +130,31 @@ impl Expanded {
             index: HashMap::new(),
             by_resource: HashMap::new(),
             by_node: HashMap::new(),
-            is_complete: false,
+            stage: Stage::StaticData,
         };
-        for wave in expanded.static_sources.waves() {
+        for level in expanded.static_sources.levels() {
+            expanded.expand_calls()?;
             let mut instances = expanded.instances.clone();
-            for resource in wave.iter().filter_map(|address| manifest.resources.get(address)) {
-                match expanded.instances_of(0, resource, &mut Vec::new())? {
-                    Expansion::Instances(_, found) => instances.extend(found),
-                    Expansion::Open(reason) => {
-                        expanded.open.push(reason);
-                        expanded.unexpanded.insert(resource.address.clone());
+            for module in 0..expanded.modules.len() {
+                let Module { path, manifest, .. } = &expanded.modules[module];
+                let (path, manifest) = (path.clone(), manifest.clone());
+                for resource in manifest.resources.values().filter(|resource| resource.address.mode == Mode::Data) {
+                    let address = resource.address.within(&path);
+                    if expanded.static_sources.level(&address) != Some(level) {
+                        continue;
+                    }
+                    match expanded.instances_of(module, resource, &mut Vec::new())? {
+                        Expansion::Instances(_, found) => instances.extend(found),
+                        Expansion::Open(reason) => {
+                            expanded.open.push(reason);
+                            expanded.unexpanded.insert(address);
+                        }
                     }
                 }
             }
             expanded.index_instances(instances);
         }
+        expanded.expand_calls()?;
         Ok(expanded)
     }
 
@@ -274,7 +284,7 @@ impl Expanded {
     /// Whether the value of `on` is unknown because static data was not read, or because a variable has no value.
     fn is_open(&self, module: usize, on: &Expr) -> bool {
         let is_unknown = |value: Value| value.is_unknown() && !value.is_sensitive();
-        is_static(self, module, on) && on.evaluate(&self.unbound(module)).is_ok_and(is_unknown)
+        Needs::of(self, module, on).is_static && on.evaluate(&self.unbound(module)).is_ok_and(is_unknown)
     }
 
     /// Returns the instances of the check `name`.
@@ -340,9 +350,10 @@ impl Expanded {
             };
             let scope = InstanceScope::new(self, Values::none(), binding.clone());
             let value = for_each.evaluate(&scope)?;
-            let is_static = || is_static(self, module, for_each);
-            if has_unknown_keys(&value) && is_static() {
-                return Ok(Expansion::Open(unknown_for_each(for_each)));
+            if has_unknown_keys(&value) {
+                let needs = Needs::of(self, module, for_each);
+                let reason = needs.unknown_keys(self, for_each);
+                return if needs.is_static { Ok(Expansion::Open(reason)) } else { Err(vec![reason]) };
             }
             for item in for_each_members(for_each, value)? {
                 let collection = item.1.is_unknown().then(|| Arc::new(for_each.clone()));

@@ -10,6 +10,7 @@ pub(crate) mod owners;
 pub(crate) mod scope;
 pub(crate) mod selection;
 pub(crate) mod static_data;
+pub(crate) mod static_sources;
 pub(crate) mod static_values;
 pub(crate) mod values;
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::configuration::expand::{Binding, Call, Expanded, Module};
-use crate::configuration::graph::is_static;
+use crate::configuration::expand::{Binding, Call, Expanded, Module, Stage};
+use crate::configuration::graph::Needs;
 use crate::configuration::scope::{InstanceScope, Values, input};
 use crate::manifest::locals::path_value;
-use crate::manifest::{Manifest, ModuleCall, for_each_members, has_unknown_keys, unknown_for_each};
+use crate::manifest::{Manifest, ModuleCall, for_each_members, has_unknown_keys};
 use crate::model::{Diagnostic, ModulePath, Value};
 
 /// The module instances of a call with their keys, or why the call is not expanded.
@@ -34,19 +34,9 @@ impl Expanded {
     /// # Errors
     /// Returns all errors in `for_each` and in the inputs.
     pub(super) fn expand_modules(&mut self) -> Result<(), Vec<Diagnostic>> {
+        let open = self.expand_calls()?;
+        self.open.extend(open);
         let mut errors = Vec::new();
-        let mut next = 0;
-        while next < self.modules.len() {
-            let manifest = self.modules[next].manifest.clone();
-            for (name, call) in &manifest.modules {
-                match self.instances_of_call(next, name, call) {
-                    Ok(Ok(instances)) => self.add_modules(next, name, instances),
-                    Ok(Err(reason)) => self.open.push(reason),
-                    Err(found) => errors.extend(found),
-                }
-            }
-            next += 1;
-        }
         // The inputs can use the outputs of modules that are called later.
         for module in 1..self.modules.len() {
             match self.inputs(module) {
@@ -55,6 +45,48 @@ impl Expanded {
             }
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Expands the calls whose `for_each` is known, and returns why the others are not expanded. Before the inventory is known, only calls that do
+    /// not depend on it are expanded.
+    ///
+    /// # Errors
+    /// Returns all errors in `for_each`.
+    pub(super) fn expand_calls(&mut self) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+        // `for_each` can use the outputs of another call, which may be expanded later.
+        loop {
+            let (mut open, mut errors, mut found_more) = (Vec::new(), Vec::new(), false);
+            let mut next = 0;
+            while next < self.modules.len() {
+                let manifest = self.modules[next].manifest.clone();
+                for (name, call) in &manifest.modules {
+                    if !self.is_due(next, name) {
+                        continue;
+                    }
+                    match self.instances_of_call(next, name, call) {
+                        Ok(Ok(instances)) => {
+                            self.add_modules(next, name, instances);
+                            found_more = true;
+                        }
+                        Ok(Err(reason)) => open.push(reason),
+                        Err(found) => errors.extend(found),
+                    }
+                }
+                next += 1;
+            }
+            match found_more {
+                true => {}
+                false if errors.is_empty() => return Ok(open),
+                false => return Err(errors),
+            }
+        }
+    }
+
+    /// Whether a call is not expanded yet, and may be.
+    fn is_due(&self, caller: usize, name: &str) -> bool {
+        let Module { path, called, .. } = &self.modules[caller];
+        let is_static = || self.static_sources.contains_call(&path.child(name, None));
+        !called.contains_key(name) && (self.stage != Stage::StaticData || is_static())
     }
 
     fn add_modules(&mut self, caller: usize, name: &str, instances: Vec<(Option<String>, Module)>) {
@@ -77,8 +109,10 @@ impl Expanded {
         let Some(for_each) = &block.for_each else { return Ok(Ok(vec![instance(None, None)])) };
         let scope = InstanceScope::new(self, Values::none(), Binding::of_module(caller));
         let value = for_each.evaluate(&scope)?;
-        if has_unknown_keys(&value) && is_static(self, caller, for_each) {
-            return Ok(Err(unknown_for_each(for_each)));
+        if has_unknown_keys(&value) {
+            let needs = Needs::of(self, caller, for_each);
+            let reason = needs.unknown_keys(self, for_each);
+            return if needs.is_static { Ok(Err(reason)) } else { Err(vec![reason]) };
         }
         let elements = for_each_members(for_each, value)?.into_iter();
         let collection = |value: &Value| value.is_unknown().then(|| Arc::new(for_each.clone()));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::configuration::expand::{Binding, Expanded, Module};
+use crate::configuration::expand::{Binding, Expanded, Module, Stage};
 pub(crate) use crate::configuration::values::Values;
 use crate::expression::{Expr, Files, Reference, Scope, Unresolved};
 use crate::manifest::environment::environment_value;
@@ -204,6 +204,7 @@ impl Scope for InstanceScope<'_> {
             Reference::Variable(name) => self.variable(name),
             Reference::Local(name) => self.module().manifest.local(name, self),
             Reference::Node => self.node(),
+            Reference::Nodes if self.expanded.stage == Stage::StaticData => Ok(Value::Unknown),
             Reference::Nodes if !self.expanded.inventory.is_complete() => Ok(Value::Unknown),
             Reference::Nodes => {
                 Ok(Value::Map(self.expanded.nodes.iter().map(|(name, n)| (name.0.clone(), node_value(n))).collect()))

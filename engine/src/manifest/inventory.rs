@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::node_attributes::{Evaluated, node, unknown_attribute};
-use super::selectors::{each_value, for_each_members, has_unknown_keys, unknown_for_each};
+use super::selectors::{each_value, for_each_members, has_unknown_keys, named_in, unknown_for_each};
 use super::{Manifest, NodeBlock, StaticScope};
 use crate::expression::{Expr, Files, Reference, Scope as ReferenceScope, Unresolved};
 use crate::model::convert::to_text;
@@ -138,7 +138,7 @@ pub fn evaluate_inventory(manifest: &Manifest, scope: &StaticScope) -> Result<In
                 match elements(for_each, block, scope) {
                     Ok(Some(elements)) => elements.into_iter().map(Some).collect(),
                     Ok(None) => {
-                        inventory.open.push(unknown_for_each(for_each));
+                        inventory.open.push(unknown_for_each(for_each, named_in(for_each)));
                         continue;
                     }
                     Err(errors) => {

@@ -21,7 +21,10 @@ impl Manifest {
     }
 }
 
-/// The scope of expressions that do not depend on nodes or resources: variables, locals and files.
+/// What nodes can use.
+const STATIC_DATA: &str = "nodes can use variables, locals, files, and data sources of this machine and outputs of modules that depend on nothing else";
+
+/// The scope of expressions that do not depend on nodes or resources: variables, locals, files and static data.
 pub struct StaticScope<'m> {
     manifest: &'m Manifest,
     variables: &'m BTreeMap<String, Value>,
@@ -34,7 +37,7 @@ pub struct StaticScope<'m> {
 #[derive(Clone, Copy)]
 struct Data<'m> {
     scope: &'m dyn ReferenceScope,
-    is_static: &'m dyn Fn(&ResourceAddress) -> bool,
+    is_static: &'m dyn Fn(&Reference) -> bool,
 }
 
 impl<'m> StaticScope<'m> {
@@ -43,8 +46,8 @@ impl<'m> StaticScope<'m> {
         Self { manifest, variables, files, locals: Mutex::default(), data: None }
     }
 
-    /// Adds the data sources for which `is_static` is true. `scope` has their values.
-    pub fn with_data(mut self, scope: &'m dyn ReferenceScope, is_static: &'m dyn Fn(&ResourceAddress) -> bool) -> Self {
+    /// Adds the data sources and the outputs of modules for which `is_static` is true. `scope` has their values.
+    pub fn with_data(mut self, scope: &'m dyn ReferenceScope, is_static: &'m dyn Fn(&Reference) -> bool) -> Self {
         self.data = Some(Data { scope, is_static });
         self
     }
@@ -55,6 +58,10 @@ impl ReferenceScope for StaticScope<'_> {
         let unavailable = |name: String| Unresolved {
             summary: format!("{name} is not available here"),
             help: Some("only variables, files, and locals without resources are available".to_owned()),
+        };
+        let static_data = |name: String| match self.data {
+            Some(Data { scope, is_static }) if is_static(reference) => scope.resolve(reference),
+            _ => Err(Unresolved { help: Some(STATIC_DATA.to_owned()), ..unavailable(format!("`{name}`")) }),
         };
         match reference {
             Reference::Variable(name) => {
@@ -80,11 +87,9 @@ impl ReferenceScope for StaticScope<'_> {
             Reference::This => Err(unavailable("`self`".to_owned())),
             Reference::Plan => Err(unavailable("`plan`".to_owned())),
             Reference::Moorfast => Err(unavailable("`moorfast`".to_owned())),
-            Reference::Resource { resource, .. } => match self.data {
-                Some(Data { scope, is_static }) if is_static(resource) => scope.resolve(reference),
-                _ => Err(unavailable(format!("`{resource}`"))),
-            },
-            Reference::Module { name, .. } => Err(unavailable(format!("`module.{name}`"))),
+            Reference::Resource { resource, .. } => static_data(resource.to_string()),
+            Reference::Module { name, output: None, .. } => static_data(format!("module.{name}")),
+            Reference::Module { name, output: Some(output), .. } => static_data(format!("module.{name}.{output}")),
         }
     }
 

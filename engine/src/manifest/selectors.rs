@@ -124,12 +124,8 @@ pub(crate) fn has_unknown_keys(value: &Value) -> bool {
     }
 }
 
-/// Returns the error for `for_each` with unknown keys.
-pub(crate) fn unknown_for_each(for_each: &Expr) -> Diagnostic {
-    let resources = for_each.references().into_iter().filter_map(|(reference, _)| match reference {
-        Reference::Resource { resource, .. } => Some(resource.to_string()),
-        _ => None,
-    });
+/// Returns the error for `for_each` whose keys are unknown, because of these resources and data sources.
+pub(crate) fn unknown_for_each(for_each: &Expr, resources: impl Iterator<Item = String>) -> Diagnostic {
     let resources: Vec<String> = resources.collect();
     let of = if resources.is_empty() {
         String::new()
@@ -138,6 +134,16 @@ pub(crate) fn unknown_for_each(for_each: &Expr) -> Diagnostic {
     };
     let help = "the keys of `for_each` must be known when the plan is made: take them from variables or locals";
     Diagnostic::error(format!("`for_each` is known only after apply{of}")).at(for_each.span, "").help(help)
+}
+
+/// Returns the resources and data sources that an expression names, and the outputs of modules.
+pub(crate) fn named_in(expr: &Expr) -> impl Iterator<Item = String> {
+    expr.references().into_iter().filter_map(|(reference, _)| match reference {
+        Reference::Resource { resource, .. } => Some(resource.to_string()),
+        Reference::Module { name, output: None, .. } => Some(format!("module.{name}")),
+        Reference::Module { name, output: Some(output), .. } => Some(format!("module.{name}.{output}")),
+        _ => None,
+    })
 }
 
 /// Returns the keys in the value of `for_each` with their values, in order.
@@ -153,7 +159,7 @@ pub(crate) fn for_each_members(for_each: &Expr, value: Value) -> Result<Vec<(Str
         )
     };
     match value {
-        value if has_unknown_keys(&value) => Err(vec![unknown_for_each(for_each)]),
+        value if has_unknown_keys(&value) => Err(vec![unknown_for_each(for_each, named_in(for_each))]),
         Value::Sensitive(_) => Err(secret()),
         Value::Map(map) => Ok(map.into_iter().collect()),
         Value::List(items) if items.iter().any(Value::is_sensitive) => Err(secret()),

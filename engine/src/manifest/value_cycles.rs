@@ -14,6 +14,8 @@ enum Kind {
     Input,
     /// An output of a module.
     Output,
+    /// `for_each` of the call of a module. Its outputs are known only after it.
+    Elements,
 }
 
 /// The name of a value in a module: its path, kind and name.
@@ -43,6 +45,8 @@ fn values(root: &Manifest) -> Values<'_> {
         let outputs = module.outputs.iter().filter(|_| !path.is_root());
         values.extend(outputs.map(|(name, output)| ((path.clone(), Kind::Output, name.clone()), own(&output.value))));
         for (call_name, call) in &module.modules {
+            let elements = (path.child(call_name, None), Kind::Elements, String::new());
+            values.extend(call.for_each.iter().map(|expr| (elements.clone(), own(expr))));
             for (name, _, expr) in &call.inputs {
                 // An input can use the element of `for_each`.
                 let exprs = call.for_each.iter().chain([expr]).map(|expr| (path.clone(), module, expr));
@@ -66,6 +70,7 @@ fn uses(exprs: &[(ModulePath, &Manifest, &Expr)]) -> Vec<Name> {
                     let outputs = called.into_iter().flat_map(BTreeMap::keys);
                     let used = outputs.filter(|known| output.as_ref().is_none_or(|output| output == *known));
                     names.extend(used.map(|output| (path.child(&name, None), Kind::Output, output.clone())));
+                    names.push((path.child(&name, None), Kind::Elements, String::new()));
                 }
                 _ => {}
             }
@@ -81,6 +86,7 @@ fn error(names: &[Name], values: &Values) -> Diagnostic {
             Kind::Local => format!("{inside}local.{name}"),
             Kind::Input => format!("{inside}var.{name}"),
             Kind::Output => format!("{inside}{name}"),
+            Kind::Elements => format!("{inside}for_each"),
         }
     };
     let round: Vec<_> = names.iter().chain(names.first()).map(text).collect();

@@ -7,7 +7,8 @@ use moorfast_state::SealKey;
 use crate::configuration::evaluate::{desired, violated};
 use crate::configuration::expand::{Expanded, Instance};
 use crate::configuration::scope::{InstanceScope, Values};
-use crate::configuration::static_data::{StaticData, StaticSources};
+use crate::configuration::static_data::StaticData;
+use crate::configuration::static_sources::StaticSources;
 use crate::model::{Attributes, Diagnostic, Value};
 use crate::plan::{Batches, Plan, read_data, result_digest};
 use crate::provider::DataRequest;
@@ -25,16 +26,17 @@ impl Workspace {
             return Ok(());
         }
         let catalog = Catalog::new(&self.providers);
-        let waves = StaticSources::new(&self.manifest, &catalog).waves();
-        let is_empty = waves.is_empty();
+        let levels = StaticSources::new(&self.manifest, &catalog).levels();
+        let is_empty = levels.is_empty();
         let mut data = StaticData::default();
-        for wave in waves {
+        for level in levels {
             let known = Arc::new(data.clone());
             let (manifest, variables) = (self.manifest.clone(), self.variables.clone());
             let expanded =
                 Expanded::of_static_data(manifest, variables, catalog.clone(), known).map_err(Failure::Manifest)?;
-            let instances: Vec<_> =
-                expanded.instances.iter().filter(|instance| wave.contains(&instance.address.resource)).collect();
+            let is_due =
+                |instance: &&Instance| expanded.static_sources.level(&instance.address.resource) == Some(level);
+            let instances: Vec<_> = expanded.instances.iter().filter(is_due).collect();
             self.read_wave(&expanded, &instances, &mut data, events, interrupt).await?;
         }
         let mut cache = self.cache();
