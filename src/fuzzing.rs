@@ -1,6 +1,7 @@
 //! Entry points of the fuzz targets. Malformed input must never crash the parsers or the rendering of what they read.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use moorfast_engine::expression::{Expr, Files, Reference, Scope as ReferenceScope, Unresolved};
 use moorfast_engine::manifest::Manifest;
@@ -84,8 +85,8 @@ pub fn expression(bytes: &[u8]) {
 struct ConstantScope(Files);
 
 impl ReferenceScope for ConstantScope {
-    fn resolve(&self, _: &Reference) -> Result<Value, Unresolved> {
-        Ok(Value::List(vec![Value::from("a").sensitive(), Value::Unknown, Value::from(7_i64)]))
+    fn resolve(&self, _: &Reference) -> Result<Arc<Value>, Unresolved> {
+        Ok(Arc::new(Value::List(vec![Value::from("a").sensitive(), Value::Unknown, Value::from(7_i64)])))
     }
 
     fn files(&self) -> &Files {

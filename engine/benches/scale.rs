@@ -33,8 +33,8 @@ fn main() {
         let ratio = large.as_secs_f64() / (10.0 * small.as_secs_f64());
         println!("{name:<28}{small:>12.0?}{large:>12.0?}{ratio:>24.2}");
     }
-    let literal = runtime.block_on(measure_nodes(&literal_nodes()));
-    let generated = runtime.block_on(measure_nodes(GENERATED_NODES));
+    let literal = runtime.block_on(measure_nodes(&literal_nodes(), DIRECT));
+    let generated = runtime.block_on(measure_nodes(GENERATED_NODES, DIRECT));
     println!(
         "\n{:<28}{:>12}{:>12}{:>24}",
         "1,000 nodes × 20 resources", "written out", "for_each", "for_each / written out"
@@ -45,7 +45,24 @@ fn main() {
         let ratio = generated.as_secs_f64() / literal.as_secs_f64();
         println!("{name:<28}{literal:>12.0?}{generated:>12.0?}{ratio:>24.2}");
     }
+    let through = runtime.block_on(measure_nodes(GENERATED_NODES, THROUGH_LOCALS));
+    println!("\n{:<28}{:>12}{:>12}{:>24}", "1,000 nodes × 20 resources", "direct", "locals", "locals / direct");
+    for (name, direct, locals) in
+        [("validate", generated.0, through.0), ("plan from an empty state", generated.1, through.1)]
+    {
+        let ratio = locals.as_secs_f64() / direct.as_secs_f64();
+        println!("{name:<28}{direct:>12.0?}{locals:>12.0?}{ratio:>24.2}");
+    }
 }
+
+/// The value of each resource.
+const DIRECT: &str = "value = \"${node.address} ${node.vars.rack}\"\n";
+
+/// The same value, through a local of each node and locals that all nodes share. One of them lists all nodes.
+const THROUGH_LOCALS: &str =
+    "value = '${local.own}${local.nothing}${length(nodes) == 1000 ? \"\" : nodes[\"n1\"].name}'\n";
+const LOCALS: &str = "[locals]\nown = \"${node.address} ${node.vars.rack}\"\nhosts = '${join(\",\", [for n in nodes : n.address])}'\n\
+                      nothing = '${substr(local.hosts, 0, 0)}'\n";
 
 /// The same nodes as those of [`literal_nodes`].
 const GENERATED_NODES: &str = "[nodes.worker]\nfor_each = '${[for i in range(1000) : \"n${i}\"]}'\naddress = \"${each.key}.example.org\"\nroles = [\"worker\"]\nvars = { rack = \"r-${each.value}\" }\n";
@@ -58,15 +75,13 @@ fn literal_nodes() -> String {
 }
 
 /// Returns the times of a validation and of a plan.
-async fn measure_nodes(nodes: &str) -> (Duration, Duration) {
+async fn measure_nodes(nodes: &str, value: &str) -> (Duration, Duration) {
     let bench = Bench::default();
     let resource = |i: usize| {
         let before = if i == 0 { String::new() } else { format!("depends_on = [\"mem_file.r{}\"]\n", i - 1) };
-        format!(
-            "[resource.mem_file.r{i}]\non = {{ role = \"worker\" }}\nkey = \"k{i}\"\nvalue = \"${{node.address}} ${{node.vars.rack}}\"\n{before}"
-        )
+        format!("[resource.mem_file.r{i}]\non = {{ role = \"worker\" }}\nkey = \"k{i}\"\n{value}{before}")
     };
-    bench.write(&(nodes.to_owned() + &(0..20).map(resource).collect::<String>()));
+    bench.write(&(nodes.to_owned() + LOCALS + &(0..20).map(resource).collect::<String>()));
     let validate = time(async { assert!(bench.workspace().validate().is_empty()) }).await;
     let plan =
         time(async { assert_eq!(bench.plan(&PlanOptions::default()).await.unwrap().changes.len(), 20_000) }).await;

@@ -1,6 +1,7 @@
 //! Policies: rules over the whole plan, which are evaluated when a plan is made and again before it is applied.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -108,17 +109,17 @@ fn place(expanded: &Expanded, policy: &Policy) -> String {
 /// The scope of a policy: everything that is known without resources, and `plan`.
 struct PolicyScope<'a> {
     outside: InstanceScope<'a>,
-    plan: Value,
+    plan: Arc<Value>,
 }
 
 impl<'a> PolicyScope<'a> {
     fn new(expanded: &'a Expanded, plan: Value) -> Self {
-        Self { outside: InstanceScope::new(expanded, Values::none(), Binding::default()), plan }
+        Self { outside: InstanceScope::new(expanded, Values::none(), Binding::default()), plan: Arc::new(plan) }
     }
 }
 
 impl Scope for PolicyScope<'_> {
-    fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
+    fn resolve(&self, reference: &Reference) -> Result<Arc<Value>, Unresolved> {
         match reference {
             Reference::Plan => Ok(self.plan.clone()),
             other => self.outside.resolve(other),

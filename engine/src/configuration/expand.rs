@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use moorfast_state::Record;
 
@@ -26,6 +26,8 @@ pub(crate) struct Expanded {
     pub catalog: Catalog,
     pub inventory: Inventory,
     pub nodes: BTreeMap<NodeName, Arc<Node>>,
+    /// The value of `nodes`, built when an expression uses it first.
+    pub nodes_value: OnceLock<Arc<Value>>,
     /// The warnings of the expansion.
     pub warnings: Vec<Diagnostic>,
     /// Sorted by address.
@@ -87,7 +89,9 @@ pub(crate) struct Module {
     /// The call. `None` for the root.
     pub call: Option<Call>,
     /// The values of the variables, except of inputs that need resources.
-    pub variables: BTreeMap<String, Value>,
+    pub variables: BTreeMap<String, Arc<Value>>,
+    /// The locals that have the same value in all blocks, evaluated when a block uses them first. Empty until everything is expanded.
+    pub shared_locals: BTreeMap<String, OnceLock<Arc<Value>>>,
     /// The instances of the modules that this one calls, by name and key. A call is missing until its `for_each` is evaluated.
     pub called: BTreeMap<String, BTreeMap<Option<String>, usize>>,
 }

@@ -333,6 +333,25 @@ impl LocalReferences {
     }
 }
 
+/// Returns the locals of a module instance that have the same value in all blocks: they use neither the node and element of a block nor resources.
+pub(crate) fn shared_locals(expanded: &Expanded, module: usize) -> Vec<String> {
+    let mut locals = LocalReferences::default();
+    let is_same = |Use { context, reference }: &Use| match &reference.reference {
+        Reference::Nodes | Reference::Path | Reference::Environment | Reference::Moorfast => true,
+        // The element of the call, which is the same for the whole module instance.
+        Reference::Each => matches!(context, Context::Call(_)),
+        Reference::Resource { resource, .. } => {
+            let resource = expanded.absolute(context.module(expanded), resource);
+            let is_one = expanded.manifest.resource(&resource).is_some_and(|block| block.for_each.is_none());
+            is_one && expanded.static_sources.contains(&resource)
+        }
+        _ => false,
+    };
+    let all = expanded.modules[module].manifest.locals.iter();
+    let shared = all.filter(|(_, expr)| locals.of(expanded, module, [*expr]).iter().all(is_same));
+    shared.map(|(name, _)| name.clone()).collect()
+}
+
 /// What must be known before an expression.
 pub(crate) struct Needs {
     /// Whether variables, the inventory and static data determine the value.

@@ -1,10 +1,10 @@
 //! Expansion of blocks into instances: one for each node of `on` and each element of `for_each`, with its target and provider.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, Module, Selection, Stage};
-use crate::configuration::graph::Needs;
+use crate::configuration::graph::{Needs, shared_locals};
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::configuration::static_data::StaticData;
 use crate::configuration::static_sources::StaticSources;
@@ -36,10 +36,10 @@ impl Expanded {
         catalog: Catalog,
         static_data: Arc<StaticData>,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let mut expanded = Self::of_static_data(manifest.clone(), variables, catalog, static_data)?;
+        let mut expanded = Self::of_static_data(manifest.clone(), variables.clone(), catalog, static_data)?;
         let (sources, scope, root) = (&expanded.static_sources, expanded.unbound(0), &expanded.modules[0]);
         let is_static = |reference: &Reference| sources.is_static(reference);
-        let statics = StaticScope::new(&manifest, &root.variables, &root.files).with_data(&scope, &is_static);
+        let statics = StaticScope::new(&manifest, &variables, &root.files).with_data(&scope, &is_static);
         let inventory = evaluate_inventory(&manifest, &statics)?;
         expanded.nodes = inventory.iter().map(|node| (node.name.clone(), node.clone())).collect();
         expanded.open.extend(inventory.open().cloned());
@@ -87,6 +87,10 @@ impl Expanded {
         }
         expanded.index_instances(instances);
         expanded.stage = Stage::Complete;
+        for module in 0..expanded.modules.len() {
+            let shared = shared_locals(&expanded, module).into_iter().map(|name| (name, OnceLock::new()));
+            expanded.modules[module].shared_locals = shared.collect();
+        }
         expanded.checks = checks;
         expanded.warnings = warnings;
         // The nodes and the instances of a rollout are not all known.
@@ -120,6 +124,7 @@ impl Expanded {
             catalog,
             inventory: Inventory::default(),
             nodes: BTreeMap::new(),
+            nodes_value: OnceLock::new(),
             warnings: Vec::new(),
             instances: Vec::new(),
             checks: Vec::new(),

@@ -18,13 +18,14 @@ impl Module {
     /// Creates the root with the values of its variables.
     pub fn root(manifest: Arc<Manifest>, variables: BTreeMap<String, Value>) -> Self {
         let root = manifest.root.clone();
+        let variables = variables.into_iter().map(|(name, value)| (name, Arc::new(value))).collect();
         Self { variables, ..Self::new(ModulePath::root(), manifest, None, &root) }
     }
 
     fn new(path: ModulePath, manifest: Arc<Manifest>, call: Option<Call>, root: &Path) -> Self {
         let (variables, called) = (BTreeMap::new(), BTreeMap::new());
         let (files, folders) = (manifest.files(), path_value(root, &manifest.root));
-        Self { path, manifest, files, folders, call, variables, called }
+        Self { path, manifest, files, folders, call, variables, shared_locals: BTreeMap::new(), called }
     }
 }
 
@@ -121,12 +122,12 @@ impl Expanded {
     }
 
     /// Returns the values of the variables of a module that are known without resources, after checking all of them.
-    fn inputs(&self, module: usize) -> Result<BTreeMap<String, Value>, Vec<Diagnostic>> {
+    fn inputs(&self, module: usize) -> Result<BTreeMap<String, Arc<Value>>, Vec<Diagnostic>> {
         let (mut known, mut errors) = (BTreeMap::new(), Vec::new());
         let binding = Binding::of_module(module);
         for name in self.modules[module].manifest.variables.keys() {
             match input(self, Values::none(), &binding, name) {
-                Ok(value) if !value.is_unknown() => _ = known.insert(name.clone(), value),
+                Ok(value) if !value.is_unknown() => _ = known.insert(name.clone(), Arc::new(value)),
                 Ok(_) => {}
                 Err(found) => errors.extend(found),
             }

@@ -1,6 +1,7 @@
 //! The scope of an instance: the values of the references in its expressions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::configuration::expand::{Binding, Expanded, Module, Stage};
 pub(crate) use crate::configuration::values::Values;
@@ -14,17 +15,19 @@ pub(crate) struct InstanceScope<'a> {
     expanded: &'a Expanded,
     values: &'a Values,
     binding: Binding,
-    this: Option<Value>,
+    this: Option<Arc<Value>>,
+    /// The values of the references that were resolved.
+    resolved: Mutex<HashMap<Reference, Arc<Value>>>,
 }
 
 impl<'a> InstanceScope<'a> {
     pub fn new(expanded: &'a Expanded, values: &'a Values, binding: Binding) -> Self {
-        Self { expanded, values, binding, this: None }
+        Self { expanded, values, binding, this: None, resolved: Mutex::default() }
     }
 
     /// Sets the value of `self`.
     pub fn with_self(mut self, this: Value) -> Self {
-        self.this = Some(this);
+        self.this = Some(Arc::new(this));
         self
     }
 
@@ -96,6 +99,24 @@ impl<'a> InstanceScope<'a> {
         Unresolved::unknown("resource", &resource.to_string(), known.iter().map(String::as_str))
     }
 
+    fn nodes(&self) -> Arc<Value> {
+        let Expanded { stage, inventory, nodes, nodes_value, .. } = self.expanded;
+        if *stage == Stage::StaticData || !inventory.is_complete() {
+            return Arc::new(Value::Unknown);
+        }
+        let by_name = || nodes.iter().map(|(name, node)| (name.0.clone(), node_value(node))).collect();
+        nodes_value.get_or_init(|| Arc::new(Value::Map(by_name()))).clone()
+    }
+
+    fn local(&self, name: &str) -> Result<Arc<Value>, Unresolved> {
+        let shared = self.module().shared_locals.get(name);
+        if let Some(value) = shared.and_then(OnceLock::get) {
+            return Ok(value.clone());
+        }
+        let value = Arc::new(self.module().manifest.local(name, self)?);
+        Ok(shared.map_or(value.clone(), |shared| shared.get_or_init(|| value).clone()))
+    }
+
     fn node(&self) -> Result<Value, Unresolved> {
         match &self.binding.node {
             Some(node) => Ok(node_value(node)),
@@ -136,7 +157,7 @@ impl<'a> InstanceScope<'a> {
         Ok(if matches!(elements, Value::Sensitive(_)) { element.map(Value::sensitive) } else { element })
     }
 
-    fn variable(&self, name: &str) -> Result<Value, Unresolved> {
+    fn variable(&self, name: &str) -> Result<Arc<Value>, Unresolved> {
         if let Some(value) = self.module().variables.get(name) {
             return Ok(value.clone());
         }
@@ -145,6 +166,7 @@ impl<'a> InstanceScope<'a> {
             return Err(Unresolved::unknown("variable", name, names));
         }
         input(self.expanded, self.values, &self.binding, name)
+            .map(Arc::new)
             .map_err(|errors| Unresolved::within(&format!("var.{name}"), errors))
     }
 
@@ -198,22 +220,20 @@ impl<'a> InstanceScope<'a> {
     }
 }
 
-impl Scope for InstanceScope<'_> {
-    fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
+impl InstanceScope<'_> {
+    fn value(&self, reference: &Reference) -> Result<Arc<Value>, Unresolved> {
         match reference {
-            Reference::Variable(name) => self.variable(name),
-            Reference::Local(name) => self.module().manifest.local(name, self),
-            Reference::Node => self.node(),
-            Reference::Nodes if self.expanded.stage == Stage::StaticData => Ok(Value::Unknown),
-            Reference::Nodes if !self.expanded.inventory.is_complete() => Ok(Value::Unknown),
-            Reference::Nodes => {
-                Ok(Value::Map(self.expanded.nodes.iter().map(|(name, n)| (name.0.clone(), node_value(n))).collect()))
+            Reference::Variable(name) => return self.variable(name),
+            Reference::Local(name) => return self.local(name),
+            Reference::Nodes => return Ok(self.nodes()),
+            Reference::This => {
+                return self.this.clone().ok_or_else(|| Unresolved {
+                    summary: "`self` is available only in a postcondition or in an assertion of a check".to_owned(),
+                    help: None,
+                });
             }
+            Reference::Node => self.node(),
             Reference::Each => self.each(),
-            Reference::This => self.this.clone().ok_or_else(|| Unresolved {
-                summary: "`self` is available only in a postcondition or in an assertion of a check".to_owned(),
-                help: None,
-            }),
             Reference::Plan => {
                 Err(Unresolved { summary: "`plan` is available only in a policy".to_owned(), help: None })
             }
@@ -227,14 +247,30 @@ impl Scope for InstanceScope<'_> {
                 self.outputs_of(name, key.as_ref(), *any, output.as_deref())
             }
         }
+        .map(Arc::new)
     }
 
-    fn only_instance(&self, resource: &ResourceAddress, attribute: &str) -> Result<Option<Value>, Unresolved> {
+    fn resolved(&self) -> MutexGuard<'_, HashMap<Reference, Arc<Value>>> {
+        self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Scope for InstanceScope<'_> {
+    fn resolve(&self, reference: &Reference) -> Result<Arc<Value>, Unresolved> {
+        if let Some(value) = self.resolved().get(reference) {
+            return Ok(value.clone());
+        }
+        let value = self.value(reference)?;
+        self.resolved().insert(reference.clone(), value.clone());
+        Ok(value)
+    }
+
+    fn only_instance(&self, resource: &ResourceAddress, attribute: &str) -> Result<Option<Arc<Value>>, Unresolved> {
         let resource = &*self.expanded.absolute(self.binding.module, resource);
         match referenced(self.expanded, resource, &self.binding) {
             Referenced::One(_) => Ok(None),
-            Referenced::Many([]) if !self.expanded.is_expanded(resource) => Ok(Some(Value::Unknown)),
-            Referenced::Many([only]) => Ok(Some(self.value_of(&self.expanded.instances[*only].address))),
+            Referenced::Many([]) if !self.expanded.is_expanded(resource) => Ok(Some(Arc::new(Value::Unknown))),
+            Referenced::Many([only]) => Ok(Some(Arc::new(self.value_of(&self.expanded.instances[*only].address)))),
             Referenced::Many([]) => Err(Unresolved { summary: format!("`{resource}` has no instances"), help: None }),
             Referenced::Many(instances @ [first, ..]) => {
                 let first = &self.expanded.instances[*first].address;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use hcl::edit::Span as _;
 use hcl::edit::expr::{
@@ -94,7 +95,7 @@ pub(super) struct Evaluator<'a> {
     /// The variables of a template. A template has no other references.
     pub(super) template_variables: Option<&'a BTreeMap<String, Value>>,
     /// The variables of the enclosing `for` expressions, innermost last.
-    pub(super) bound: Vec<(String, Value)>,
+    pub(super) bound: Vec<(String, Arc<Value>)>,
 }
 
 impl<'a> Evaluator<'a> {
@@ -124,7 +125,7 @@ impl<'a> Evaluator<'a> {
             Expression::Parenthesis(inner) => self.expression(inner.inner()),
             Expression::Variable(name) => {
                 let (value, _) = self.head(name.as_str(), &[], expression.span())?;
-                Ok(value)
+                Ok(Arc::unwrap_or_clone(value))
             }
             Expression::Conditional(choice) => self.conditional(choice),
             Expression::FuncCall(call) => self.call(call, expression.span()),
@@ -135,9 +136,9 @@ impl<'a> Evaluator<'a> {
             Expression::Traversal(traversal) => {
                 let (value, taken) = match &traversal.expr {
                     Expression::Variable(name) => self.head(name.as_str(), &traversal.operators, expression.span())?,
-                    inner => (self.expression(inner)?, 0),
+                    inner => (Arc::new(self.expression(inner)?), 0),
                 };
-                self.traverse(value, &traversal.operators[taken..])
+                self.traverse(&value, false, &traversal.operators[taken..])
             }
             Expression::UnaryOp(operation) => {
                 let (operand, secret) = open(self.expression(&operation.expr)?);
@@ -360,8 +361,8 @@ impl<'a> Evaluator<'a> {
         inner: impl FnOnce(&mut Self) -> T,
     ) -> T {
         let depth = self.bound.len();
-        self.bound.extend(key_name.map(|name| (name.to_owned(), key)));
-        self.bound.push((value_name.to_owned(), value));
+        self.bound.extend(key_name.map(|name| (name.to_owned(), Arc::new(key))));
+        self.bound.push((value_name.to_owned(), Arc::new(value)));
         let result = inner(self);
         self.bound.truncate(depth);
         result
@@ -373,15 +374,17 @@ impl<'a> Evaluator<'a> {
         root: &str,
         operators: &[Decorated<TraversalOperator>],
         range: Option<Range<usize>>,
-    ) -> Evaluated<(Value, usize)> {
+    ) -> Evaluated<(Arc<Value>, usize)> {
         if let Some((_, value)) = self.bound.iter().rev().find(|(name, _)| name == root) {
             return Ok((value.clone(), 0));
         }
         let resolved = match self.template_variables {
-            Some(variables) => variables.get(root).cloned().map(|value| (value, 0)).ok_or_else(|| Unresolved {
-                summary: format!("the template has no variable `{root}`"),
-                help: suggest(root, variables.keys().map(String::as_str)),
-            }),
+            Some(variables) => {
+                variables.get(root).cloned().map(|value| (Arc::new(value), 0)).ok_or_else(|| Unresolved {
+                    summary: format!("the template has no variable `{root}`"),
+                    help: suggest(root, variables.keys().map(String::as_str)),
+                })
+            }
             None => reference(root, operators).and_then(|(reference, taken)| {
                 let value = self.scope.resolve(&reference)?;
                 let only = self.only_instance(&reference, &value, operators.get(taken))?;
@@ -397,7 +400,7 @@ impl<'a> Evaluator<'a> {
         reference: &Reference,
         instances: &Value,
         next: Option<&Decorated<TraversalOperator>>,
-    ) -> Result<Option<Value>, Unresolved> {
+    ) -> Result<Option<Arc<Value>>, Unresolved> {
         let Reference::Resource { resource, key: None, any: false } = reference else { return Ok(None) };
         match (next.map(Decorated::value), instances.as_map()) {
             (Some(TraversalOperator::GetAttr(name)), Some(map)) if !map.contains_key(name.as_str()) => {
@@ -407,26 +410,34 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn traverse(&mut self, value: Value, operators: &[Decorated<TraversalOperator>]) -> Evaluated {
-        let Some((first, rest)) = operators.split_first() else { return Ok(value) };
-        let (value, secret) = open(value);
+    /// Returns the part of a value that `operators` select. `secret` is whether the value is part of a sensitive one.
+    fn traverse(&mut self, value: &Value, secret: bool, operators: &[Decorated<TraversalOperator>]) -> Evaluated {
+        let secret = secret || matches!(value, Value::Sensitive(_));
+        let Some((first, rest)) = operators.split_first() else { return Ok(seal(value.clone(), secret)) };
+        let value = value.reveal();
         if matches!(value, Value::Unknown | Value::Retained) {
-            return Ok(seal(value, secret));
+            return Ok(seal(value.clone(), secret));
         }
-        let result = match first.value() {
+        match first.value() {
             TraversalOperator::GetAttr(name) => {
-                let member = self.member(&value, name.as_str(), secret, name.span().or(first.span()))?;
-                self.traverse(seal(member, secret), rest)?
+                let member = self.member(value, name.as_str(), secret, name.span().or(first.span()))?;
+                self.traverse(member, secret, rest)
             }
             TraversalOperator::LegacyIndex(index) => {
-                let item = self.item(&value, *index.value() as i128, secret, first.span())?;
-                self.traverse(seal(item, secret), rest)?
+                let item = self.item(value, *index.value() as i128, secret, first.span())?;
+                self.traverse(item, secret, rest)
             }
             TraversalOperator::Index(index) => {
-                let item = self.index(&value, index, secret)?;
-                self.traverse(seal(item, secret), rest)?
+                let (key, key_secret) = open(self.expression(index)?);
+                let secret = secret || key_secret;
+                let pending = pending([&key]);
+                let item = match &pending {
+                    Some(pending) => pending,
+                    None => self.index(value, &key, secret, index.span())?,
+                };
+                self.traverse(item, secret, rest)
             }
-            TraversalOperator::FullSplat(_) => self.splat(value, secret, rest)?,
+            TraversalOperator::FullSplat(_) => Ok(seal(self.splat(value, secret, rest)?, secret)),
             TraversalOperator::AttrSplat(_) => {
                 // `.*` applies the attributes that follow to each item, and the operators after them to the list.
                 let attribute = |operator: &&Decorated<TraversalOperator>| {
@@ -434,54 +445,49 @@ impl<'a> Evaluator<'a> {
                 };
                 let (each, after) = rest.split_at(rest.iter().take_while(attribute).count());
                 let list = self.splat(value, secret, each)?;
-                self.traverse(list, after)?
+                self.traverse(&list, secret, after)
             }
-        };
-        Ok(seal(result, secret))
-    }
-
-    fn splat(&mut self, value: Value, secret: bool, each: &[Decorated<TraversalOperator>]) -> Evaluated {
-        let items = match value {
-            Value::Null => Vec::new(),
-            Value::List(items) => items,
-            single => vec![single],
-        };
-        all(items.into_iter().map(|item| self.traverse(seal(item, secret), each))).map(Value::List)
-    }
-
-    fn index(&mut self, value: &Value, index: &Expression, secret: bool) -> Evaluated {
-        let (key, key_secret) = open(self.expression(index)?);
-        if let Some(pending) = pending([&key]) {
-            return Ok(seal(pending, key_secret));
         }
-        let hidden = secret || key_secret;
-        let result = match value {
-            Value::List(_) => {
-                let position = crate::model::convert::to_number(&key).as_ref().and_then(integer);
-                let position = position.ok_or_else(|| {
-                    self.error(
-                        index.span(),
-                        format!("the index of a list must be a whole number, not a {}", key.type_name()),
-                    )
-                })?;
-                self.item(value, position, hidden, index.span())?
-            }
-            _ => {
-                let name = to_text(&key).ok_or_else(|| {
-                    self.error(index.span(), format!("the key of a map must be a string, not a {}", key.type_name()))
-                })?;
-                self.member(value, &name, hidden, index.span())?
-            }
-        };
-        Ok(seal(result, key_secret))
     }
 
-    fn item(&self, value: &Value, at: i128, hidden: bool, range: Option<Range<usize>>) -> Evaluated {
+    fn splat(&mut self, value: &Value, secret: bool, each: &[Decorated<TraversalOperator>]) -> Evaluated {
+        let items = match value {
+            Value::Null => &[],
+            Value::List(items) => items.as_slice(),
+            single => std::slice::from_ref(single),
+        };
+        all(items.iter().map(|item| self.traverse(item, secret, each))).map(Value::List)
+    }
+
+    /// Returns the part of a value at a known key.
+    fn index<'v>(
+        &self,
+        value: &'v Value,
+        key: &Value,
+        hidden: bool,
+        range: Option<Range<usize>>,
+    ) -> Evaluated<&'v Value> {
+        match value {
+            Value::List(_) => match crate::model::convert::to_number(key).as_ref().and_then(integer) {
+                Some(position) => self.item(value, position, hidden, range),
+                None => {
+                    let summary = format!("the index of a list must be a whole number, not a {}", key.type_name());
+                    Err(self.error(range, summary))
+                }
+            },
+            _ => match to_text(key) {
+                Some(name) => self.member(value, &name, hidden, range),
+                None => Err(self.error(range, format!("the key of a map must be a string, not a {}", key.type_name()))),
+            },
+        }
+    }
+
+    fn item<'v>(&self, value: &'v Value, at: i128, hidden: bool, range: Option<Range<usize>>) -> Evaluated<&'v Value> {
         let Value::List(items) = value else {
             return Err(self.error(range, format!("a {} has no items", value.type_name())));
         };
         if let Some(item) = usize::try_from(at).ok().and_then(|at| items.get(at)) {
-            return Ok(item.clone());
+            return Ok(item);
         }
         let summary = match (hidden, items.len()) {
             (true, _) => "the index is out of range".to_owned(),
@@ -492,10 +498,16 @@ impl<'a> Evaluator<'a> {
         Err(self.error(range, summary))
     }
 
-    fn member(&self, value: &Value, name: &str, hidden: bool, range: Option<Range<usize>>) -> Evaluated {
+    fn member<'v>(
+        &self,
+        value: &'v Value,
+        name: &str,
+        hidden: bool,
+        range: Option<Range<usize>>,
+    ) -> Evaluated<&'v Value> {
         match value {
             Value::Map(map) => match map.get(name) {
-                Some(member) => Ok(member.clone()),
+                Some(member) => Ok(member),
                 None if hidden => Err(self.error(range, "this sensitive value has no such key")),
                 None => {
                     let help = suggest(name, map.keys().map(String::as_str));

@@ -15,7 +15,7 @@ mod traversal;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use hcl::edit::expr::Expression;
 use hcl::edit::template::Template;
@@ -112,7 +112,7 @@ pub enum Reference {
 
 /// The values of references during the evaluation of an expression.
 pub trait Scope {
-    /// Returns the value of `reference`.
+    /// Returns the value of `reference`. It is shared, because it can be large and most uses select a part of it.
     ///
     /// For [`Reference::Resource`] with `key`: the attributes of that instance. With `any`: a map of all instances by key. Otherwise the attributes of the
     /// instance without a key or on the same node, or a map of the instances by key if there is none.
@@ -120,13 +120,13 @@ pub trait Scope {
     ///
     /// # Errors
     /// Returns an error without a place if the reference does not exist. The evaluator adds the place.
-    fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved>;
+    fn resolve(&self, reference: &Reference) -> Result<Arc<Value>, Unresolved>;
 
     /// Returns the attributes of the only instance of `resource`, for `TYPE.NAME.attribute`. `None` if [`Scope::resolve`] already returned one instance.
     ///
     /// # Errors
     /// Returns an error if the resource has no instances or several.
-    fn only_instance(&self, _resource: &ResourceAddress, _attribute: &str) -> Result<Option<Value>, Unresolved> {
+    fn only_instance(&self, _resource: &ResourceAddress, _attribute: &str) -> Result<Option<Arc<Value>>, Unresolved> {
         Ok(None)
     }
 
@@ -168,6 +168,8 @@ pub struct Files {
     pub untrusted: Option<PathBuf>,
     /// The folder to which an untrusted manifest is limited. Default: `root`.
     pub boundary: Option<PathBuf>,
+    /// Whether a secret is unknown if the user has no key for it, as in a validation. Otherwise this is an error.
+    pub secrets_can_be_unknown: bool,
     /// The digest of each file that was read, by its path in the expression.
     pub read: Mutex<BTreeMap<PathBuf, Digest>>,
 }

@@ -5,6 +5,7 @@ mod language;
 mod laws;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Expr, Files, Place, Reference, Scope, Unresolved};
 use crate::model::{Span, Value};
@@ -21,7 +22,7 @@ impl TestScope {
 }
 
 impl Scope for TestScope {
-    fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
+    fn resolve(&self, reference: &Reference) -> Result<Arc<Value>, Unresolved> {
         let variables: BTreeMap<&str, Value> = [
             ("name", Value::from("gpu")),
             ("count", Value::from(3_i64)),
@@ -48,7 +49,7 @@ impl Scope for TestScope {
             ),
         ]
         .into();
-        match reference {
+        let value = match reference {
             Reference::Variable(name) => {
                 let value = variables.get(name.as_str()).cloned();
                 value.ok_or_else(|| Unresolved::unknown("variable", name, variables.keys().copied()))
@@ -60,7 +61,8 @@ impl Scope for TestScope {
             }
             Reference::Resource { any: true, .. } => Ok(parse_json(r#"{"gpu01": {"path": "/any"}}"#)),
             other => Err(Unresolved { summary: format!("{other:?} is not in the test"), help: None }),
-        }
+        };
+        value.map(Arc::new)
     }
 
     fn files(&self) -> &Files {

@@ -192,7 +192,7 @@ fn evaluate_node(
 ) -> Result<Evaluated, Vec<Diagnostic>> {
     let subject = origin.subject();
     let Some((key, value)) = element else { return node(&origin.block, &subject, block, scope) };
-    let each = each_value(Value::from(key.as_str()), value);
+    let each = Arc::new(each_value(Value::from(key.as_str()), value));
     let scope = ElementScope { outer: scope, each };
     let (name, span) = match (&block.name, &block.for_each) {
         (Some(name), _) => (name.evaluate(&scope)?, name.span),
@@ -221,11 +221,11 @@ fn evaluate_node(
 /// The scope of the attributes of one element of `for_each`.
 struct ElementScope<'s> {
     outer: &'s StaticScope<'s>,
-    each: Value,
+    each: Arc<Value>,
 }
 
 impl ReferenceScope for ElementScope<'_> {
-    fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
+    fn resolve(&self, reference: &Reference) -> Result<Arc<Value>, Unresolved> {
         match reference {
             Reference::Each => Ok(self.each.clone()),
             other => self.outer.resolve(other),

@@ -31,8 +31,14 @@ impl Manifest {
 
     /// Returns the access to files for the expressions of this manifest.
     pub fn files(&self) -> Files {
-        let Manifest { root, untrusted, boundary, .. } = self;
-        Files { root: root.clone(), untrusted: untrusted.clone(), boundary: boundary.clone(), ..Files::default() }
+        let Manifest { root, untrusted, boundary, secrets_can_be_unknown, .. } = self;
+        Files {
+            root: root.clone(),
+            untrusted: untrusted.clone(),
+            boundary: boundary.clone(),
+            secrets_can_be_unknown: *secrets_can_be_unknown,
+            ..Files::default()
+        }
     }
 
     /// Returns the git repositories that the manifest at `path` and its modules need, as far as they are fetched, and whether each is fetched as the lock

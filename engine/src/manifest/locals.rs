@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::Manifest;
 use super::environment::environment_value;
@@ -27,9 +27,9 @@ const STATIC_DATA: &str = "nodes can use variables, locals, files, and data sour
 /// The scope of expressions that do not depend on nodes or resources: variables, locals, files and static data.
 pub struct StaticScope<'m> {
     manifest: &'m Manifest,
-    variables: &'m BTreeMap<String, Value>,
+    variables: BTreeMap<String, Arc<Value>>,
     files: &'m Files,
-    locals: Mutex<BTreeMap<String, Value>>,
+    locals: Mutex<BTreeMap<String, Arc<Value>>>,
     data: Option<Data<'m>>,
 }
 
@@ -43,6 +43,7 @@ struct Data<'m> {
 impl<'m> StaticScope<'m> {
     /// Creates the scope of a manifest with these values of its variables.
     pub fn new(manifest: &'m Manifest, variables: &'m BTreeMap<String, Value>, files: &'m Files) -> Self {
+        let variables = variables.iter().map(|(name, value)| (name.clone(), Arc::new(value.clone()))).collect();
         Self { manifest, variables, files, locals: Mutex::default(), data: None }
     }
 
@@ -54,7 +55,7 @@ impl<'m> StaticScope<'m> {
 }
 
 impl ReferenceScope for StaticScope<'_> {
-    fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
+    fn resolve(&self, reference: &Reference) -> Result<Arc<Value>, Unresolved> {
         let unavailable = |name: String| Unresolved {
             summary: format!("{name} is not available here"),
             help: Some("only variables, files, and locals without resources are available".to_owned()),
@@ -66,21 +67,22 @@ impl ReferenceScope for StaticScope<'_> {
         match reference {
             Reference::Variable(name) => {
                 let names = self.variables.keys().map(String::as_str);
-                self.variables.get(name).cloned().ok_or_else(|| Unresolved::unknown("variable", name, names))
+                let value = self.variables.get(name).cloned();
+                value.ok_or_else(|| Unresolved::unknown("variable", name, names))
             }
             Reference::Local(name) => {
                 let known = |scope: &Self| scope.locals.lock().ok().and_then(|locals| locals.get(name).cloned());
                 if let Some(value) = known(self) {
                     return Ok(value);
                 }
-                let value = self.manifest.local(name, self)?;
+                let value = Arc::new(self.manifest.local(name, self)?);
                 if let Ok(mut locals) = self.locals.lock() {
                     locals.insert(name.clone(), value.clone());
                 }
                 Ok(value)
             }
-            Reference::Path => Ok(path_value(&self.manifest.root, &self.manifest.root)),
-            Reference::Environment => Ok(environment_value(self.manifest)),
+            Reference::Path => Ok(Arc::new(path_value(&self.manifest.root, &self.manifest.root))),
+            Reference::Environment => Ok(Arc::new(environment_value(self.manifest))),
             Reference::Node => Err(unavailable("`node`".to_owned())),
             Reference::Nodes => Err(unavailable("`nodes`".to_owned())),
             Reference::Each => Err(unavailable("`each`".to_owned())),
@@ -93,7 +95,7 @@ impl ReferenceScope for StaticScope<'_> {
         }
     }
 
-    fn only_instance(&self, resource: &ResourceAddress, attribute: &str) -> Result<Option<Value>, Unresolved> {
+    fn only_instance(&self, resource: &ResourceAddress, attribute: &str) -> Result<Option<Arc<Value>>, Unresolved> {
         self.data.map_or(Ok(None), |data| data.scope.only_instance(resource, attribute))
     }
 

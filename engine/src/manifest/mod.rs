@@ -66,6 +66,8 @@ pub struct Manifest {
     pub untrusted: Option<PathBuf>,
     /// Whether data sources must not run commands on this machine.
     pub no_local_commands: bool,
+    /// Whether a secret without a key is unknown, see [`Files::secrets_can_be_unknown`](crate::expression::Files).
+    pub secrets_can_be_unknown: bool,
     /// The source files.
     pub sources: Sources,
     /// The digest of the source files, in the order of their names, and of those of the modules.
@@ -109,6 +111,16 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Returns this manifest, in which secrets without a key are unknown, also in its modules.
+    #[must_use]
+    pub fn with_unknown_secrets(mut self) -> Self {
+        self.secrets_can_be_unknown = true;
+        for call in self.modules.values_mut() {
+            call.manifest = Arc::new(Manifest::clone(&call.manifest).with_unknown_secrets());
+        }
+        self
+    }
+
     /// Returns the module at `path`, without regard to keys.
     pub fn module(&self, path: &ModulePath) -> Option<&Manifest> {
         path.steps().iter().try_fold(self, |module, step| Some(&*module.modules.get(&step.name)?.manifest))

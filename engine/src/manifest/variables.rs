@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
@@ -239,7 +240,7 @@ struct EmptyScope {
 }
 
 impl ReferenceScope for EmptyScope {
-    fn resolve(&self, _: &Reference) -> Result<Value, Unresolved> {
+    fn resolve(&self, _: &Reference) -> Result<Arc<Value>, Unresolved> {
         Err(Unresolved { summary: "references are not available here".to_owned(), help: None })
     }
 
@@ -256,9 +257,9 @@ struct ValidationScope<'v> {
 }
 
 impl ReferenceScope for ValidationScope<'_> {
-    fn resolve(&self, reference: &Reference) -> Result<Value, Unresolved> {
+    fn resolve(&self, reference: &Reference) -> Result<Arc<Value>, Unresolved> {
         match reference {
-            Reference::Variable(name) if name == self.name => Ok(self.value.clone()),
+            Reference::Variable(name) if name == self.name => Ok(Arc::new(self.value.clone())),
             _ => Err(Unresolved { summary: format!("only `var.{}` is available here", self.name), help: None }),
         }
     }

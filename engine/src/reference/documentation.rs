@@ -1,6 +1,7 @@
 //! The reference documentation, generated from the schemas and the table of functions.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use crate::expression::{Expr, Family, Files, Function, MISSING, Reference, Scope, Unresolved, functions};
 use crate::model::{Attribute, Kind, Schema, Span, Value};
@@ -77,7 +78,7 @@ fn reads_files(function: &Function) -> bool {
 struct NoReferences(Files);
 
 impl Scope for NoReferences {
-    fn resolve(&self, _: &Reference) -> Result<Value, Unresolved> {
+    fn resolve(&self, _: &Reference) -> Result<Arc<Value>, Unresolved> {
         Err(Unresolved { summary: "an example has no references".to_owned(), help: None })
     }
 
