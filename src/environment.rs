@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use moorfast_engine::manifest::Manifest;
-use moorfast_engine::model::suggest;
+use moorfast_engine::model::{Diagnostic, suggest};
 use moorfast_engine::plan::Plan;
 use moorfast_engine::state::EnvironmentName;
 
@@ -58,6 +58,35 @@ pub fn check_plan(plan: &Plan, chosen: Option<&EnvironmentName>) -> Result<(), E
         format!("cannot apply this plan in {}: it was made for {}", name(chosen), name(plan.environment.as_ref())),
         "choose the environment of the plan, or make a new plan",
     ))
+}
+
+/// The errors and warnings in an environment.
+pub type Found = (Option<EnvironmentName>, Vec<Diagnostic>);
+
+/// Returns the errors and warnings of all environments, each once. One that not all environments have names its environments.
+pub fn merged(found: &[Found]) -> Vec<Diagnostic> {
+    let mut merged: Vec<Diagnostic> = Vec::new();
+    for (_, of_environment) in found {
+        let new: Vec<_> = of_environment.iter().filter(|error| !merged.contains(error)).cloned().collect();
+        merged.extend(new);
+    }
+    named(&merged, found)
+}
+
+/// Adds the names of the environments to the errors and warnings that not all environments have.
+pub fn named(errors: &[Diagnostic], found: &[Found]) -> Vec<Diagnostic> {
+    let named = errors.iter().map(|error| {
+        let having = found.iter().filter(|(_, of_environment)| of_environment.contains(error));
+        let names: Vec<_> = having.filter_map(|(name, _)| name.as_ref()).map(EnvironmentName::as_str).collect();
+        let environments = match names.as_slice() {
+            all if all.len() == found.len() => return error.clone(),
+            [] => return error.clone(),
+            [only] => format!("the environment `{only}`"),
+            several => format!("the environments {}", listed(several)),
+        };
+        Diagnostic { summary: format!("{} (in {environments})", error.summary), ..error.clone() }
+    });
+    named.collect()
 }
 
 fn listed(names: &[&str]) -> String {

@@ -184,9 +184,35 @@ impl Invocation {
         let workspace = self.workspace(inputs)?;
         let diagnostics = workspace.validate();
         if diagnostics.iter().any(|d| d.severity == Severity::Error) {
-            return Err(Error::Manifest { sources: workspace.manifest.sources.clone(), diagnostics });
+            let manifest = &workspace.manifest;
+            let others = manifest.environments.keys().filter(|name| Some(*name) != manifest.environment.as_ref());
+            let others =
+                others.cloned().map(|name| (Some(name.clone()), self.diagnostics_in(manifest, Some(name), inputs)));
+            let chosen = (manifest.environment.clone(), diagnostics);
+            let diagnostics =
+                environment::named(&chosen.1, &[chosen.clone()].into_iter().chain(others).collect::<Vec<_>>());
+            return Err(Error::Manifest { sources: manifest.sources.clone(), diagnostics });
         }
         Ok(workspace)
+    }
+
+    /// Returns all errors and warnings of the manifest in an environment. Variables need no values, and secrets no key.
+    pub fn diagnostics_in(
+        &self,
+        manifest: &Manifest,
+        environment: Option<EnvironmentName>,
+        inputs: &Inputs,
+    ) -> Vec<Diagnostic> {
+        let manifest = manifest.clone().in_environment(environment).with_unknown_secrets();
+        let variables = match inputs.known_values(&manifest) {
+            Ok(variables) => variables,
+            Err(Error::Manifest { diagnostics, .. }) => return diagnostics,
+            Err(error) => return vec![Diagnostic::error(error.to_string())],
+        };
+        let of_backend = backend::check(&manifest, &variables);
+        let mut found = self.workspace_of(Arc::new(manifest), variables).validate();
+        found.extend(of_backend);
+        found
     }
 
     /// Opens the state, and creates it if it does not exist.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use moorfast_engine::model::{Address, Decoded, Pattern, Recorded, nearest};
+use moorfast_engine::model::{Address, Decoded, Pattern, Recorded, ResourceAddress, nearest};
 use moorfast_engine::state::{Record, RunEnd, RunResult, Snapshot, StateError, Store};
 
 use crate::completer::{Names, completer};
@@ -147,21 +147,57 @@ fn named(snapshot: &Snapshot, pattern: &Pattern) -> Result<Vec<(Address, Recorde
     }
     let instances: Vec<_> = named(&pattern.block());
     let name = pattern.to_string();
-    let help = match nearest(&name, snapshot.records.keys().map(String::as_str)) {
+    let help = match near(pattern, &decoded).as_slice() {
         _ if !instances.is_empty() => format!("its instances are {}", first_of(&instances)),
-        Some(nearest) => format!("did you mean `{nearest}`? `moorfast state list` lists all addresses"),
-        None => return Err(StateError::NoRecord { address: name }.into()),
+        [] => return Err(StateError::NoRecord { address: name }.into()),
+        [only] => format!("did you mean `{only}`? `moorfast state list` lists all addresses"),
+        several => format!("similar addresses are {}; `moorfast state list` lists all", listed(several)),
     };
     Err(Error::usage(format!("the state has no resource `{name}`"), help))
 }
 
-/// Returns the first addresses of some records, and how many more there are.
-fn first_of(records: &[(Address, Recorded)]) -> String {
-    const FEW: usize = 8;
-    let shown: Vec<_> = records.iter().take(FEW).map(|(address, _)| format!("`{address}`")).collect();
-    let more = records.len().saturating_sub(FEW);
+/// The number of addresses that a message lists.
+const FEW: usize = 8;
+
+/// Returns the addresses that `pattern` probably means: those of the same name in another module, and those with a similar text.
+fn near(pattern: &Pattern, records: &[(Address, Recorded)]) -> Vec<String> {
+    let name = pattern.to_string();
+    let namesake = |address: &Address| match pattern {
+        Pattern::Resource(wanted) => Pattern::Resource(Address {
+            resource: ResourceAddress { module: wanted.resource.module.clone(), ..address.resource.clone() },
+            key: wanted.key.clone(),
+        }),
+        Pattern::Module(_) => Pattern::Module(address.resource.module.clone()),
+    };
+    // A pattern without a key is compared without keys.
+    let text = |address: &Address| match pattern {
+        Pattern::Resource(wanted) if wanted.key.is_none() => address.resource.to_string(),
+        Pattern::Resource(_) => address.to_string(),
+        Pattern::Module(path) if path.without_keys() == *path => address.resource.module.without_keys().to_string(),
+        Pattern::Module(_) => address.resource.module.to_string(),
+    };
+    let known: BTreeSet<_> =
+        records.iter().map(|(address, _)| (namesake(address) != *pattern, text(address))).collect();
+    let (mut found, mut rest) = (Vec::new(), Vec::new());
+    known.into_iter().for_each(|(is_other, text)| if is_other { rest.push(text) } else { found.push(text) });
+    while let Some(best) = nearest(&name, rest.iter().map(String::as_str)).map(str::to_owned) {
+        rest.retain(|text| *text != best);
+        found.push(best);
+    }
+    found
+}
+
+/// Returns the first addresses, and how many more there are.
+fn listed(addresses: &[String]) -> String {
+    let shown: Vec<_> = addresses.iter().take(FEW).map(|address| format!("`{address}`")).collect();
+    let more = addresses.len().saturating_sub(FEW);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     shown.join(", ") + &more
+}
+
+/// Returns the first addresses of some records, and how many more there are.
+fn first_of(records: &[(Address, Recorded)]) -> String {
+    listed(&records.iter().map(|(address, _)| address.to_string()).collect::<Vec<_>>())
 }
 
 async fn show(invocation: &Invocation, address: &Pattern, json: bool) -> Result<(), Error> {
@@ -230,7 +266,10 @@ fn moves(snapshot: &Snapshot, from: &Pattern, to: &Pattern) -> Result<Vec<(Strin
     }
     let mut moves = Vec::new();
     for (address, record) in found {
-        let Some(new) = address.moved(from, to) else { continue };
+        let Some(new) = address.moved(from, to) else {
+            let message = format!("cannot move `{address}` to `{to}`: `{from}` names no key, but `{to}` does");
+            return Err(Error::usage(message, "name the key of both, or of none; instances keep their keys"));
+        };
         if snapshot.records.contains_key(&new.to_string()) {
             return Err(StateError::RecordExists { address: new.to_string() }.into());
         }

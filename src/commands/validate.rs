@@ -1,11 +1,8 @@
 //! `moorfast validate`
 
-use std::sync::Arc;
-
-use moorfast_engine::manifest::Manifest;
 use moorfast_engine::model::{Diagnostic, Severity, Sources};
+use moorfast_engine::state::EnvironmentName;
 
-use crate::backend;
 use crate::environment;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -17,7 +14,7 @@ use crate::render::{diagnostic, json};
 /// Check the manifest.
 ///
 /// Checks the manifest: syntax, names, types, references and cycles. Does not read the state, the nodes or the clusters.
-/// Needs no values of variables. Without --env, checks the manifest in each of its environments.
+/// Needs neither values of variables nor keys of secrets. Without --env, checks the manifest in each of its environments.
 #[derive(Debug, clap::Args)]
 pub struct Validate {
     /// Print the result as JSON
@@ -64,26 +61,11 @@ impl Validate {
                 vec![chosen.clone()]
             }
         };
-        let mut found: Vec<Diagnostic> = Vec::new();
-        for environment in environments {
-            let of_environment =
-                self.of_environment(invocation, Manifest::clone(&manifest).in_environment(environment));
-            // Most errors are the same in each environment.
-            found.extend(of_environment.into_iter().filter(|error| !found.contains(error)).collect::<Vec<_>>());
-        }
-        Ok((manifest.sources.clone(), found))
-    }
-
-    /// Returns all errors and warnings of the manifest in its environment.
-    fn of_environment(&self, invocation: &Invocation, manifest: Manifest) -> Vec<Diagnostic> {
-        let variables = match self.inputs.known_values(&manifest) {
-            Ok(variables) => variables,
-            Err(Error::Manifest { diagnostics, .. }) => return diagnostics,
-            Err(error) => return vec![Diagnostic::error(error.to_string())],
+        let in_environment = |environment: Option<EnvironmentName>| {
+            let found = invocation.diagnostics_in(&manifest, environment.clone(), &self.inputs);
+            (environment, found)
         };
-        let of_backend = backend::check(&manifest, &variables);
-        let mut found = invocation.workspace_of(Arc::new(manifest), variables).validate();
-        found.extend(of_backend);
-        found
+        let found = environment::merged(&environments.into_iter().map(in_environment).collect::<Vec<_>>());
+        Ok((manifest.sources.clone(), found))
     }
 }

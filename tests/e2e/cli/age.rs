@@ -59,7 +59,7 @@ fn a_failure_names_its_cause_and_shows_no_secret() {
     fails("none", "cannot read the identity file");
     fails("ssh_key_with_passphrase", "it is protected by a passphrase");
     fails("encrypted_bytes", "it is encrypted with a passphrase");
-    folder.expect(1, &["validate"]).complains("`age_decrypt` has no identity: set MOORFAST_AGE_IDENTITY");
+    folder.expect(1, &["plan"]).complains("`age_decrypt` has no identity: set MOORFAST_AGE_IDENTITY");
     let run = with_identity(&folder, "identity", &["plan", "--untrusted"]);
     run.complains("`plan --untrusted` decrypts nothing with the identities of this machine");
     let encrypted = folder.read("encrypted");
@@ -69,4 +69,26 @@ fn a_failure_names_its_cause_and_shows_no_secret() {
     fails("identity", "this is not a complete age file");
     folder.write("encrypted", SECRET);
     fails("identity", "this is neither an armored age file");
+}
+
+#[test]
+fn a_validation_needs_no_identity() {
+    let folder = folder();
+    folder.expect(0, &["validate"]).says("Success!");
+    // In a module, and with the type of the result.
+    folder.write(
+        "m/main.toml",
+        "[variables.key]\n[locals]\nsecret = '${age_decrypt(var.key)}'\n[outputs.o]\nvalue = \"${local.secret}\"\n",
+    );
+    folder.write(
+        "main.toml",
+        "[nodes.l]\ntransport = \"local\"\n[module.m]\nsource = \"m\"\ninputs = { key = '${file(\"encrypted\")}' }\n\
+         [resource.ssh_file.f]\non = \"l\"\npath = \"/x\"\ncontent = \"${module.m.o}\"\n",
+    );
+    folder.expect(0, &["validate"]).says("Success!");
+    folder.expect(1, &["plan"]).complains("`age_decrypt` has no identity");
+    folder.edit("main.toml", "\"/x\"\n", "\"/x\"\nfor_each = \"${module.m.o}\"\n");
+    folder.expect(1, &["validate"]).complains("`for_each` is sensitive");
+    folder.write("encrypted", SECRET);
+    folder.expect(1, &["validate"]).complains("neither an armored age file");
 }

@@ -12,6 +12,8 @@ fn the_starter_manifest_runs_as_it_is() {
     let folder = Folder::empty();
     folder.expect(1, &["plan"]).complains("cannot find a manifest in").complains("moorfast init");
     folder.expect(0, &["init"]).says("Created");
+    let schema = folder.read("main.toml").lines().next().unwrap().strip_prefix("#:schema ./").unwrap().to_owned();
+    assert_eq!(folder.read(&schema), folder.expect(0, &["schema"]).stdout);
     folder.expect(1, &["init"]).complains("the file exists");
     folder.expect(0, &["validate"]).says("The manifest is valid");
     folder.expect(0, &["fmt", "-check"]);
@@ -196,6 +198,9 @@ content  = "x"
     folder.expect(1, &["state", "mv", "ssh_file.site", "ssh_file.page[\"x\"]"]).complains("cannot move 2 instances");
     folder.expect(1, &["state", "mv", "ssh_file.site", "ssh_link.site"]).complains("the types differ");
     folder.expect(1, &["state", "mv", "ssh_file.sit", "ssh_file.page"]).complains("moorfast state list");
+    let near = "similar addresses are `ssh_file.site[\"here/shop\"]`, `ssh_file.site[\"here/blog\"]`";
+    folder.expect(1, &["state", "mv", "ssh_file.sit[\"here/shop\"]", "ssh_file.x"]).complains(near);
+    folder.expect(1, &["state", "rm", "module.m.ssh_file.site"]).complains("did you mean `ssh_file.site`?");
     folder.expect(0, &["state", "mv", "ssh_file.site", "ssh_file.page"]).says("to ssh_file.page[\"here/shop\"]");
     folder.expect(0, &["state", "rm", "ssh_file.page"]).says("Removed ssh_file.page[\"here/blog\"] from the state");
     folder.expect(1, &["import", "ssh_file.site[\"shop\"]"]).complains("ssh_file.site[\"here/shop\"]");

@@ -56,6 +56,18 @@ fn the_kubelet_example_is_valid_without_values() {
     folder.expect(0, &["validate"]).says("Success!");
 }
 
+/// The cluster in the README of the kubelet example, as written there.
+#[test]
+fn another_cluster_is_five_lines() {
+    let folder = Folder::copy_of_tree("examples");
+    let readme = folder.read("kubelet/README.md");
+    let manifest = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(manifest.lines().count(), 5);
+    folder.write("other/main.toml", manifest);
+    folder.write("other/ca.pem", "-----BEGIN CERTIFICATE-----\n");
+    folder.expect(0, &["-C", "other", "validate"]).says("Success!");
+}
+
 #[test]
 fn errors_that_do_not_depend_on_values_are_reported() {
     let cases = [
@@ -80,8 +92,11 @@ fn every_environment_is_checked() {
     let folder = Folder::new(&format!(
         "{environments}{NODES}[resource.ssh_file.a]\non = {{ roles = '${{var.roles}}' }}\npath = '/a'\ncontent = 'x'\n"
     ));
-    folder.expect(1, &["validate"]).complains("no node has the role `wbe`");
+    folder.expect(1, &["validate"]).complains("no node has the role `wbe` (in the environment `staging`)");
     folder.expect(0, &["validate", "--env", "prod"]);
     folder.expect(1, &["validate", "--env", "staging"]).complains("no node has the role `wbe`");
+    folder
+        .expect(1, &["plan", "--env", "staging"])
+        .complains("no node has the role `wbe` (in the environment `staging`)");
     folder.expect(1, &["validate", "--env", "dev"]).complains("the manifest has no environment `dev`");
 }
