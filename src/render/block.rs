@@ -1,5 +1,7 @@
 //! A block of a plan: the headline of a change, its reasons and its attributes.
 
+use std::borrow::Cow;
+
 use moorfast_engine::provider::Action;
 
 use super::fold::{Block, Difference, Member};
@@ -75,11 +77,11 @@ pub fn title(block: &Block) -> Line {
     let names = if count <= NAMED { format!(": {}", names.join(", ")) } else { String::new() };
     match block.on_nodes() {
         Some(element) => {
-            let resource = styled(Style::Bold, on_every_node(&change.address.resource, element));
+            let resource = styled(Style::Bold, on_every_node(&block.resource(), element));
             resource + " " + headline + format!(" on {count} nodes{names}")
         }
         None => {
-            let resource = styled(Style::Bold, &change.address.resource);
+            let resource = styled(Style::Bold, block.resource());
             resource + " " + headline + format!(" for {count} instances{names}")
         }
     }
@@ -148,7 +150,7 @@ struct Variant<'a> {
     /// The lines of the attribute.
     lines: Lines,
     /// The names of the members.
-    names: Vec<&'a str>,
+    names: Vec<Cow<'a, str>>,
     /// The added and removed lines of a text, if they are the same on all of them.
     edit: Option<Vec<String>>,
 }

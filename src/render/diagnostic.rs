@@ -49,7 +49,7 @@ fn diagnostic(sources: &Sources, diagnostic: &Diagnostic) -> Text {
         Severity::Warning => Level::WARNING,
     };
     let mut group = level.primary_title(printable(&diagnostic.summary)).elements(snippets(sources, diagnostic));
-    for note in calls(sources, diagnostic) {
+    for note in diagnostic.at.iter().flat_map(|(span, _)| calls(sources, *span)) {
         group = group.element(Level::NOTE.message(printable(&note)));
     }
     if let Some(help) = &diagnostic.help {
@@ -58,15 +58,14 @@ fn diagnostic(sources: &Sources, diagnostic: &Diagnostic) -> Text {
     group.into()
 }
 
-/// Returns the calls of the module that the diagnostic is about, the innermost first: `in module.web, called at main.toml:12`.
-pub fn calls(sources: &Sources, diagnostic: &Diagnostic) -> Vec<String> {
+/// Returns the calls of the module in whose file this place is, the innermost first: `in module.web, called at main.toml:12`.
+pub fn calls(sources: &Sources, span: Span) -> Vec<String> {
     let note = |(name, span): &(String, Span)| {
         let (file, line, _) = sources.locate(*span)?;
         let path = file.path.strip_prefix(".").unwrap_or(&file.path);
         Some(format!("in {name}, called at {}:{line}", path.display()))
     };
-    let file = diagnostic.at.as_ref().map(|(span, _)| span.file);
-    file.map(|file| sources.calls_of(file).filter_map(note).collect()).unwrap_or_default()
+    sources.calls_of(span.file).filter_map(note).collect()
 }
 
 /// Returns an excerpt of each file in the diagnostic, with the file of the primary place first.
@@ -142,6 +141,9 @@ pub fn provider_error(manifest: Option<&Manifest>, error: &ProviderError, addres
         let source = Source::new(&file.text);
         let annotation = annotation(&source, file, AnnotationKind::Primary, span, &named);
         group = group.element(snippet(file, source).annotation(annotation));
+        for note in manifest.map(|manifest| calls(&manifest.sources, span)).unwrap_or_default() {
+            group = group.element(Level::NOTE.message(printable(&note)));
+        }
     } else if !named.is_empty() {
         group = group.element(Level::NOTE.with_name("in").message(named));
     }

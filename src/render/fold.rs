@@ -1,7 +1,9 @@
 //! Folding of equal changes: the same change of several instances becomes one block, so that it is reviewed once.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use moorfast_engine::model::{Address, ResourceAddress};
 use moorfast_engine::plan::Change;
 use serde_json::Value as Json;
 
@@ -64,7 +66,7 @@ impl<'a> Member<'a> {
         let name = instance_name(change);
         Self {
             differences: rows.iter().map(|row| Difference::of(row, name)).collect(),
-            reasons: reasons(change).iter().map(|reason| without(reason, name)).collect(),
+            reasons: reasons(change).iter().map(|reason| without(&without_module_keys(reason, change), name)).collect(),
             identity: change.identity.as_ref().map(|identity| without(identity, name)),
             rows,
             change,
@@ -84,6 +86,15 @@ impl<'a> Member<'a> {
     fn on_node(&self) -> Option<OnNode<'a>> {
         change_on_node(self.change)
     }
+}
+
+/// Removes the keys of the change's own module from the addresses in `text`.
+fn without_module_keys(text: &str, change: &Change) -> String {
+    let module = &change.address.resource.module;
+    if module.is_root() {
+        return text.to_owned();
+    }
+    text.replace(&module.to_string(), &module.without_keys().to_string())
 }
 
 /// Returns the name of an instance among those of its resource: its node if it is on a node, otherwise its key.
@@ -108,25 +119,44 @@ impl<'a> Block<'a> {
         self.members.iter().map(|m| m.change.target.as_str()).collect()
     }
 
+    /// Whether all members are instances of one resource. Otherwise they are in several instances of a module.
+    fn is_of_one_resource(&self) -> bool {
+        let resource = &self.first().change.address.resource;
+        self.members.iter().all(|member| member.change.address.resource == *resource)
+    }
+
+    /// Returns the address of the resource. If the members are in several instances of a module, the path has no keys.
+    pub fn resource(&self) -> Cow<'a, ResourceAddress> {
+        let resource = &self.first().change.address.resource;
+        if self.is_of_one_resource() { Cow::Borrowed(resource) } else { Cow::Owned(resource.without_module_keys()) }
+    }
+
     /// Returns the element of all members, if they are the same element on different nodes.
     pub fn on_nodes(&self) -> Option<Option<&'a str>> {
-        let element = self.first().on_node()?.element;
+        let element = self.first().on_node().filter(|_| self.is_of_one_resource())?.element;
         let same = |member: &Member| member.on_node().is_some_and(|on| on.element == element);
         self.members.iter().all(same).then_some(element)
     }
 
-    /// Returns the name of a member among the others: its node, or its key.
-    pub fn name_of(&self, member: &Member<'a>) -> &'a str {
+    /// Returns the name of a member among the others: its node, or its key, after the keys of its module if these differ.
+    pub fn name_of(&self, member: &Member<'a>) -> Cow<'a, str> {
+        let Address { resource, key } = &member.change.address;
         match self.on_nodes() {
-            Some(_) => member.instance_name(),
-            None => member.change.address.key.as_deref().unwrap_or_default(),
+            Some(_) => Cow::Borrowed(member.instance_name()),
+            None if self.is_of_one_resource() => Cow::Borrowed(key.as_deref().unwrap_or_default()),
+            None => {
+                let keys = resource.module.steps().iter().filter_map(|step| step.key.as_deref()).chain(key.as_deref());
+                Cow::Owned(keys.collect::<Vec<_>>().join("/"))
+            }
         }
     }
 
-    /// Returns whether `member` has the same action as the first member, for the same reasons.
+    /// Returns whether `member` is of the same block of the manifest as the first member, and has the same action for the same reasons.
     fn is_alike(&self, member: &Member) -> bool {
         let (a, b) = (self.first(), member);
-        a.change.address.resource == b.change.address.resource
+        let block = |member: &Member| member.change.address.resource.without_module_keys();
+        a.change.address.resource.has_same_type(&b.change.address.resource)
+            && block(a) == block(b)
             && a.change.action == b.change.action
             && a.change.provider == b.change.provider
             && danger(a.change) == danger(b.change)
@@ -140,6 +170,7 @@ impl<'a> Block<'a> {
         let (Some(a), Some(b)) = (self.first().on_node(), member.on_node()) else { return false };
         let same_object = member.identity.is_some() && self.first().identity == member.identity;
         a.element == b.element
+            && self.first().change.address.resource == member.change.address.resource
             && self.is_alike(member)
             && (same_object || self.is_mostly(member, |m| m.differences.as_slice()))
     }
@@ -169,7 +200,7 @@ pub fn fold<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Vec<Block<'a>>
     joined(blocks)
 }
 
-/// Joins blocks of several `for_each` elements with mostly equal changes: blocks of a single instance, and blocks if there are many of them.
+/// Joins blocks of several `for_each` elements of a resource or of its module with mostly equal changes: blocks of a single instance, and blocks if there are many of them.
 fn joined(blocks: Vec<Block>) -> Vec<Block> {
     let mut groups: Vec<Vec<Block>> = Vec::new();
     for block in blocks {

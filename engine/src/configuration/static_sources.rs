@@ -77,7 +77,7 @@ impl StaticSources {
 fn without_keys(address: &ResourceAddress) -> Cow<'_, ResourceAddress> {
     match address.module.is_root() {
         true => Cow::Borrowed(address),
-        false => Cow::Owned(ResourceAddress { module: address.module.without_keys(), ..address.clone() }),
+        false => Cow::Owned(address.without_module_keys()),
     }
 }
 

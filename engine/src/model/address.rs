@@ -80,6 +80,11 @@ impl ResourceAddress {
         Self { module: module.join(&self.module), ..self.clone() }
     }
 
+    /// Returns the address without the keys of its module: that of the block in the manifest.
+    pub fn without_module_keys(&self) -> Self {
+        Self { module: self.module.without_keys(), ..self.clone() }
+    }
+
     /// Returns the address of the instance with this key.
     pub fn instance(&self, key: Option<String>) -> Address {
         Address { resource: self.clone(), key }

@@ -40,13 +40,25 @@ fn write_site(folder: &Folder, place: &str) {
 fn the_resources_of_a_module_are_planned_applied_moved_and_destroyed() {
     let folder = Folder::new(&call("./modules/site"));
     write_site(&folder, "modules/site");
-    folder.expect(0, &["plan", "--out", "p"]).says("module.site[\"a\"].ssh_file.page[\"here\"]");
+    let title = "module.site.ssh_file.page will be created for 2 instances: a/here, b/here";
+    folder.expect(0, &["plan", "--out", "p"]).says(title);
     let plan: serde_json::Value = serde_json::from_str(&folder.expect(0, &["show", "--json", "p"]).stdout).unwrap();
     assert_eq!(plan["resource_changes"][0]["module_address"], "module.site[\"a\"]");
     // The plan is stale after a change in a file of the module.
     folder.edit("modules/site/page.tmpl", "Hello", "Hi");
     folder.expect(4, &["apply", "p"]).complains("modules/site/page.tmpl");
     folder.expect(0, &["apply", "--auto-approve"]);
+    // The same change in several instances of the module is one entry.
+    folder.edit("modules/site/main.toml", "content = '", "mode = \"0600\"\ncontent = '");
+    let title = "module.site.ssh_file.page will be updated in place for 2 instances: a/here, b/here";
+    folder.expect(0, &["plan", "--out", "p"]).says(title);
+    let name = "module.site.ssh_file.page";
+    let markdown = folder.expect(0, &["show", "--markdown", "p"]).stdout;
+    let html = folder.expect(0, &["show", "--html", "p"]).stdout;
+    for page in [markdown, html] {
+        assert!(page.contains(name) && page.contains("for 2 instances: a/here, b/here"), "{page}");
+    }
+    folder.edit("modules/site/main.toml", "mode = \"0600\"\n", "");
     assert_eq!(folder.read("b"), "Hi b\n");
     folder.expect(0, &["plan", "--detailed-exitcode"]);
     folder.expect(0, &["state", "list", "module.site[\"b\"]"]).says("module.site[\"b\"].ssh_file.page[\"here\"]");
@@ -57,6 +69,11 @@ fn the_resources_of_a_module_are_planned_applied_moved_and_destroyed() {
     folder.write("main.toml", &(manifest + "[[moved]]\nfrom = \"module.site\"\nto = \"module.page\"\n"));
     folder.expect(0, &["plan"]).says("0 to add, 0 to change, 0 to destroy, 2 moved");
     folder.expect(0, &["apply", "--auto-approve"]);
+    for command in [["state", "rm"], ["state", "show"]] {
+        let missing = folder.expect(1, &[&command[..], &["module.pge"]].concat());
+        missing.complains("the state has no resource `module.pge`").complains("did you mean `module.page`?");
+    }
+    folder.expect(1, &["state", "mv", "module.page", "module.web[\"a\"]"]).complains("names no key");
     folder.expect(0, &["state", "mv", "module.page[\"a\"]", "module.page[\"c\"]"]);
     folder.expect(0, &["state", "mv", "module.page[\"c\"]", "module.page[\"a\"]"]);
     folder.expect(0, &["destroy", "--auto-approve", "--target", "module.page[\"a\"]"]);
@@ -157,4 +174,15 @@ fn an_untrusted_plan_uses_no_module_outside_of_the_folder() {
     write_site(&folder, "m");
     folder.edit("m/main.toml", "page.tmpl", "../../../etc/passwd");
     folder.expect(1, &["plan", "--untrusted"]).complains("reads only files in the folder of the manifest");
+}
+
+/// A chart, a command or a server that a module reads: the error is in the file of the module, and names the call.
+#[test]
+fn data_that_a_module_cannot_read_is_an_error_in_its_file() {
+    let folder = Folder::new("[module.data]\nsource = \"m\"\ninputs = { name = \"none\" }\n");
+    let module = "[variables.name]\ntype = \"string\"\n\n[data.local_command.list]\ncommand = [\"ls\", \"/${var.name}/of/these\"]\n";
+    folder.write("m/main.toml", module);
+    let failed = folder.expect(1, &["plan"]);
+    failed.complains("m/main.toml:5:").complains("module.data.data.local_command.list");
+    failed.complains("in module.data, called at main.toml:1").complains("/none/of/these");
 }
