@@ -100,7 +100,7 @@ impl Cluster {
         // A kubelet that watches Secrets tries again only after up to 30 s where the API server refuses the watch, and it refuses until
         // its authorizer has seen the pod. A kubelet that gets each Secret when it mounts it tries again after 0.5 s.
         let get = "configMapAndSecretChangeDetectionStrategy: Get\nmaxPods: 220";
-        worker.edit("kubelet-config.yaml.tpl", "maxPods: 220", get);
+        worker.edit("module/kubelet-config.yaml.tpl", "maxPods: 220", get);
         worker.expect(0, &["apply", "--auto-approve"]);
         testbed.load(&node, "registry.example.org/moorfast:0.1.0", &example("Containerfile"), binary.parent().unwrap());
         let cluster = Self { testbed, site: Folder::new(SITE), node };

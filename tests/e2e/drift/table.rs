@@ -59,14 +59,14 @@ const DRIFT: &[Change] = &[
     change("a unit was masked", Node, "systemctl mask drift-found", "ssh_systemd_unit.found[\"%\"]", &["enabled", "masked"]),
     change("a kernel parameter was set", Node, "echo 77 > /proc/sys/net/ipv4/ip_default_ttl", r#"ssh_sysctl.kept["%/net.ipv4.ip_default_ttl"]"#, &["value"]),
     change("a kernel parameter has another value at the next boot", Node, "sed -i s/7100/7200/ /etc/sysctl.d/90-moorfast-net.ipv4.tcp_keepalive_time.conf", r#"ssh_sysctl.kept["%/net.ipv4.tcp_keepalive_time"]"#, &["boot_value"]),
-    change("a kernel module is not loaded at the next boot", Node, "rm /etc/modules-load.d/*nf_conntrack*", r#"ssh_kernel_module.worker["%/nf_conntrack"]"#, &["at_boot"]),
+    change("a kernel module is not loaded at the next boot", Node, "rm /etc/modules-load.d/*nf_conntrack*", r#"module.workers.ssh_kernel_module.worker["%/nf_conntrack"]"#, &["at_boot"]),
     change("an account has another shell", Node, "usermod -s /bin/bash drift-shell", r#"ssh_user.kept["%/drift-shell"]"#, &["shell"]),
     change("an account has another group", Node, "usermod -aG audio drift-groups", r#"ssh_user.kept["%/drift-groups"]"#, &["groups"]),
     change("an account has another authorized key", Node, "echo 'ssh-ed25519 AAAA mallory' >> /home/drift-keys/.ssh/authorized_keys", r#"ssh_user.kept["%/drift-keys"]"#, &["authorized_keys"]),
     change("an account was deleted", Node, "userdel drift-gone", r#"ssh_user.kept["%/drift-gone"]"#, GONE),
     change("a group has another number", Node, "groupmod -g 4999 drift-gid", r#"ssh_group.kept["%/drift-gid"]"#, &["gid"]),
     change("a group was deleted", Node, "groupdel drift-deleted", r#"ssh_group.kept["%/drift-deleted"]"#, GONE),
-    change("a package was removed", Node, "dpkg --purge jq", "ssh_package.worker[\"%\"]", &["names"]),
+    change("a package was removed", Node, "dpkg --purge jq", "module.workers.ssh_package.worker[\"%\"]", &["names"]),
     // After the changes that make systemd reload its files.
     change("the file of a unit was edited without a reload", Node, "echo '# by hand' >> /etc/systemd/system/drift-edited.service", r#"ssh_systemd_unit.own["%/edited"]"#, &["content", "restart_pending"]),
     change("a drop-in of a unit was removed without a reload", Node, "rm /etc/systemd/system/drift-dropped.service.d/10-nice.conf", r#"ssh_systemd_unit.own["%/dropped"]"#, &["drop_ins.\"10-nice.conf\"", "restart_pending"]),
@@ -78,9 +78,9 @@ const DRIFT: &[Change] = &[
     change("a binding has other subjects", Cluster, r#"kubectl patch clusterrolebinding drift --type=json -p '[{"op":"replace","path":"/subjects/0/name","value":"everybody"}]'"#, "kubernetes_object.binding", &["manifest.subjects[0].name"]),
     change("a Deployment was scaled", Cluster, "kubectl scale deployment drift-scaled --replicas=3", r#"kubernetes_object.deployment["scaled"]"#, &["manifest.spec.replicas"]),
     change("a Deployment runs another image", Cluster, "kubectl set image deployment drift-image main=registry.example.org/main:2", r#"kubernetes_object.deployment["image"]"#, &["manifest.spec.template.spec.containers[0].image"]),
-    change("a node lost a label", Cluster, "kubectl label node $NODE zone-", "kubernetes_node.worker[\"%\"]", &["labels.zone"]),
-    change("a node lost a taint", Cluster, "kubectl taint node $NODE dedicated-", "kubernetes_node.worker[\"%\"]", &["taints[0].effect", "taints[0].key", "taints[0].value"]),
-    change("a node was cordoned", Cluster, "kubectl cordon $NODE", "kubernetes_node.worker[\"%\"]", &["unschedulable"]),
+    change("a node lost a label", Cluster, "kubectl label node $NODE zone-", "module.workers.kubernetes_node.worker[\"%\"]", &["labels.zone"]),
+    change("a node lost a taint", Cluster, "kubectl taint node $NODE dedicated-", "module.workers.kubernetes_node.worker[\"%\"]", &["taints[0].effect", "taints[0].key", "taints[0].value"]),
+    change("a node was cordoned", Cluster, "kubectl cordon $NODE", "module.workers.kubernetes_node.worker[\"%\"]", &["unschedulable"]),
     change("an unused token has another description", Cluster, r#"kubectl -n kube-system patch secret $(token described) -p '{"stringData":{"description":"mine"}}'"#, r#"kubernetes_bootstrap_token.waiting["described"]"#, &["description"]),
     change("an unused token has another secret", Cluster, r#"kubectl -n kube-system patch secret $(token changed) -p '{"stringData":{"token-secret":"0123456789abcdef"}}'"#, r#"kubernetes_bootstrap_token.waiting["changed"]"#, &["token"]),
     change("an unused token was removed", Cluster, "kubectl -n kube-system delete secret $(token removed)", r#"kubernetes_bootstrap_token.waiting["removed"]"#, GONE),
@@ -145,7 +145,7 @@ impl Table {
     fn applied(testbed: Testbed) -> Self {
         let moorfast = Folder::one_worker(&testbed.facts, "root");
         moorfast.write("drift.toml", include_str!("table.toml"));
-        moorfast.edit("approval.toml", r#"timeouts   = { create = "5m" }"#, OF_THE_NODE);
+        moorfast.edit("module/approval.toml", r#"timeouts   = { create = "5m" }"#, OF_THE_NODE);
         let node = testbed.node_names().remove(0);
         let table = Self { testbed, moorfast, node };
         let unit = "[Service]\\nExecStart=/bin/sleep infinity\\n[Install]\\nWantedBy=multi-user.target\\n";
@@ -207,8 +207,11 @@ impl Table {
         let variables = self.read_only_options();
         let variables: Vec<&str> = variables.iter().map(String::as_str).collect();
         // The account cannot read Secrets.
-        let secret =
-            ["kubernetes_object.secret", "kubernetes_bootstrap_token.waiting", "kubernetes_bootstrap_token.kubelet"];
+        let secret = [
+            "kubernetes_object.secret",
+            "kubernetes_bootstrap_token.waiting",
+            "module.workers.kubernetes_bootstrap_token.kubelet",
+        ];
         let excluded: Vec<&str> = secret.iter().flat_map(|address| ["--exclude", address]).collect();
         let is_readable = |address: &String| !secret.iter().any(|secret| address.starts_with(secret));
         let readable: Drift =

@@ -265,9 +265,9 @@ timeouts  = { create = "3s" }
 fn never_ready(testbed: &Testbed) {
     let node = first(testbed);
     let moorfast = Folder::one_worker(&testbed.facts, "ops");
-    moorfast.edit("approval.toml", "create = \"5m\"", "create = \"15s\"");
-    moorfast.edit("10-bridge.conflist.tpl", "\"cniVersion\": \"1.0.0\",", "");
-    moorfast.edit("10-bridge.conflist.tpl", "\"plugins\"", "\"no-plugins\"");
+    moorfast.edit("module/approval.toml", "create = \"5m\"", "create = \"15s\"");
+    moorfast.edit("module/10-bridge.conflist.tpl", "\"cniVersion\": \"1.0.0\",", "");
+    moorfast.edit("module/10-bridge.conflist.tpl", "\"plugins\"", "\"no-plugins\"");
     let run = moorfast.expect(1, &["apply", "--auto-approve"]);
     run.complains(&format!("kubernetes_node.worker[\"{}\"]", node.name))
         .complains("NetworkPluginNotReady")

@@ -12,7 +12,7 @@ use crate::support::variables::kubelet_variables;
 use crate::support::wait_for;
 use serde_json::Value as Json;
 
-const CONFIG: &str = "kubelet-config.yaml.tpl";
+const CONFIG: &str = "module/kubelet-config.yaml.tpl";
 
 #[test]
 fn three_workers_from_join_to_destroy() {
@@ -220,7 +220,8 @@ impl Workers {
     fn one_field_changes_one_file_and_restarts_one_unit(&self) {
         self.moorfast.edit(CONFIG, "maxPods: 220", "maxPods: 200");
         let changes = self.changes();
-        let expected = self.of_each_node(&["ssh_file.kubelet_config", "ssh_systemd_unit.kubelet"]);
+        let expected =
+            self.of_each_node(&["module.workers.ssh_file.kubelet_config", "module.workers.ssh_systemd_unit.kubelet"]);
         assert_eq!(changes.keys().cloned().collect::<BTreeSet<_>>(), expected);
         assert!(changes.values().all(|action| action == "update"), "{changes:?}");
         let plan = self.moorfast.expect(2, &["plan", "--detailed-exitcode"]);

@@ -21,7 +21,7 @@ fn one_of_three_workers() {
     moorfast.write("nodes.toml", &unpinned);
     // A label, which the new Node must get too.
     let labelled = "name       = \"${node.name}\"\nlabels     = { \"example.org/disk\" = \"ssd\" }\ntimeouts   = { create = \"5m\" }";
-    moorfast.edit("approval.toml", "name       = \"${node.name}\"\ntimeouts   = { create = \"5m\" }", labelled);
+    moorfast.edit("module/approval.toml", "name       = \"${node.name}\"\ntimeouts   = { create = \"5m\" }", labelled);
     moorfast.expect(0, &[&["node", "trust"][..], &nodes.iter().map(String::as_str).collect::<Vec<_>>()].concat());
     moorfast.expect(0, &["apply", "--auto-approve"]);
     let cluster = Cluster { testbed, moorfast, node: nodes[1].clone() };

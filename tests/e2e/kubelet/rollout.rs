@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 
 /// The interval at which the Leases are read during a run.
 const READ_EVERY: Duration = Duration::from_millis(500);
-const CONFIG: &str = "kubelet-config.yaml.tpl";
+const CONFIG: &str = "module/kubelet-config.yaml.tpl";
 
 #[test]
 fn one_kubelet_at_a_time() {
@@ -56,7 +56,7 @@ impl Fleet {
         let plan = self.moorfast.expect(2, &["plan", "--detailed-exitcode", "--out", "change.plan"]);
         plan.says(&format!("rollout.workers: 3 nodes, 1 at a time: {}", names.join(", ")));
         plan.says(
-            "before the next node starts: ssh_systemd_unit.kubelet and kubernetes_node.worker healthy, each within 2m 0s",
+            "before the next node starts: module.workers.ssh_systemd_unit.kubelet and module.workers.kubernetes_node.worker healthy, each within 2m 0s",
         );
 
         let (apply, renewals) = self.watching_leases(|| self.moorfast.expect(0, &["apply", "change.plan"]));
@@ -78,7 +78,7 @@ impl Fleet {
         let apply = self.moorfast.expect(1, &["apply", "--auto-approve"]);
         // The last lines of its journal.
         apply.complains("must not be a negative number");
-        let unit = format!("ssh_systemd_unit.kubelet[\"{first}\"]");
+        let unit = format!("module.workers.ssh_systemd_unit.kubelet[\"{first}\"]");
         apply.complains(&format!("Not started, because rollout.workers stopped: {unit} did not succeed"));
         assert_eq!(self.kubelets(others), before);
     }
@@ -91,7 +91,7 @@ impl Fleet {
         let before = self.kubelets(others);
         self.cut_off(first, "-I");
         let apply = self.moorfast.expect(1, &["apply", "--auto-approve"]);
-        let worker = format!("kubernetes_node.worker[\"{first}\"]");
+        let worker = format!("module.workers.kubernetes_node.worker[\"{first}\"]");
         apply.complains(&format!("rollout.workers stopped at {first}"));
         let reasons = ["has not renewed its Lease", "Kubelet stopped posting node status"];
         assert!(reasons.iter().any(|reason| apply.stderr.contains(reason)), "{apply}");
