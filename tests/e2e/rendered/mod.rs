@@ -1,5 +1,7 @@
 //! Helm charts, kustomizations and folders of YAML, with the real programs.
 
+mod sites;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
