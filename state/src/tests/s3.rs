@@ -11,14 +11,7 @@ const PROGRAM: &str = "MOORFAST_VERSITYGW";
 const BUCKET: &str = "states";
 
 /// Runs until its standard input is closed, which happens however the parent process ends; then removes everything.
-const SERVER: &str = r#"
-    dir=$(mktemp -d) && mkdir "$dir/states" || exit
-    "$1" --port "127.0.0.1:$2" posix "$dir" >/dev/null 2>&1 &
-    cat >/dev/null
-    kill $!
-    wait
-    rm -rf "$dir"
-"#;
+const SERVER: &str = include_str!("s3.sh");
 
 struct Server {
     _child: Child,

@@ -5,6 +5,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
 use crate::support::folder::{Folder, Run};
 
 const SECRET: &str = "correct-horse-battery-staple";
@@ -143,6 +146,69 @@ fn a_bad_answer_names_its_cause() {
     refused(&url("/none"), "retries = 11", "`retries` must be a number from 0 to 10");
     let run = Folder::new(&manifest(&url("/none"), "")).expect(1, &["plan", "--untrusted"]);
     run.complains("`data.local_http.d` is not allowed: `plan --untrusted` sends no request of the manifest");
+}
+
+/// A TLS server with a certificate for `name`, which gives every request the same answer.
+struct TlsServer {
+    address: SocketAddr,
+    /// The certificate authority, in PEM.
+    ca: String,
+}
+
+impl TlsServer {
+    fn start(name: rcgen::SanType, answer: String) -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "The authority of a test");
+        let ca_key = rcgen::KeyPair::generate().unwrap();
+        let ca = params.self_signed(&ca_key).unwrap().pem();
+        let issuer = rcgen::Issuer::new(params, ca_key);
+        let mut params = rcgen::CertificateParams::default();
+        params.subject_alt_names = vec![name];
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap().der().clone();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let config = Arc::new(config.with_single_cert(vec![certificate], key).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let connection = ServerConnection::new(config.clone()).unwrap();
+                let mut stream = StreamOwned::new(connection, stream.unwrap());
+                // A client that does not trust the certificate ends the handshake.
+                let head =
+                    BufReader::new(&mut stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+                if head.count() > 0 {
+                    let _ended = stream.write_all(answer.as_bytes());
+                    stream.conn.send_close_notify();
+                    let _ended = stream.flush();
+                }
+            }
+        });
+        Self { address, ca }
+    }
+}
+
+#[test]
+fn a_certificate_authority_of_the_manifest_is_trusted_instead_of_those_of_the_system() {
+    let address = rcgen::SanType::IpAddress([127, 0, 0, 1].into());
+    let server = TlsServer::start(address, answer("200 OK", "{\"mtu\": 9000}"));
+    let other_name =
+        TlsServer::start(rcgen::SanType::DnsName("example.org".try_into().unwrap()), answer("200 OK", "{}"));
+    let ca = |server: &TlsServer| format!("retries = 0\nformat = \"json\"\nca = \"\"\"\n{}\"\"\"", server.ca);
+    let url = |server: &TlsServer| format!("https://{}/", server.address);
+    let folder = Folder::new(&manifest(&url(&server), &ca(&server)));
+    folder.edit(
+        "main.toml",
+        "value = \"${data.local_http.d.result}\"\nsensitive = true",
+        "value = \"${data.local_http.d.result.mtu}\"",
+    );
+    folder.expect(0, &["plan"]).says("9000");
+    refused(&url(&server), "retries = 0", "no answer from");
+    refused(&url(&server), &ca(&other_name), "no answer from");
+    refused(&url(&other_name), &ca(&other_name), "no answer from");
 }
 
 #[test]

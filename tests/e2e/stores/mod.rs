@@ -1,10 +1,11 @@
-//! The state in each store: two runs at once, a run that is killed or stopped, a server that is down during a run, and a state that is pulled,
-//! pushed, backed up, restored and moved to another store.
+//! The state in each store: two runs at once, a run that is killed or stopped, a server that is down during a run, a state that is pulled,
+//! pushed, backed up, restored and moved to another store, and one whose outputs another site reads.
 
 mod contention;
 mod files;
 mod moving;
 mod outage;
+mod outputs;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -64,5 +65,6 @@ fn in_the_cluster() {
     moving::an_old_manifest_is_refused_after_a_move(&stores);
     moving::environments_with_one_backend_have_states_of_their_own(&stores);
     let Stores::Kubernetes(testbed) = &stores else { return };
+    outputs::are_read(&outputs::in_cluster(testbed));
     outage::an_api_server_that_is_down_during_a_run_loses_nothing(&stores, testbed);
 }

@@ -46,13 +46,7 @@ impl Folder {
 
     /// Copies the manifest in `examples/NAME`, and sets its variables to `variables` (TOML).
     pub fn copy_of(name: &str, variables: &str) -> Self {
-        let folder = Self::empty();
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
-        for file in std::fs::read_dir(&example).unwrap().flatten() {
-            if file.path().is_file() {
-                std::fs::copy(file.path(), folder.path(file.file_name().to_str().unwrap())).unwrap();
-            }
-        }
+        let folder = Self::copy_of_tree(&format!("examples/{name}"));
         folder.write(VARIABLES, variables);
         folder
     }
