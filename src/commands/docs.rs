@@ -9,13 +9,17 @@ use moorfast_engine::model::Schema;
 use moorfast_engine::provider::Provider;
 use moorfast_engine::reference::{functions_reference, reference};
 
+use super::schema;
 use crate::error::Error;
 use crate::exit::{self, Exit};
 use crate::invocation::Invocation;
 
+/// The JSON Schema of the manifest, in the folder of the pages.
+const SCHEMA: &str = "schema/moorfast.schema.json";
+
 /// Write the reference pages.
 ///
-/// Writes the reference pages into a folder.
+/// Writes the reference pages into a folder, and the JSON Schema of the manifest.
 #[derive(Debug, clap::Args)]
 pub struct Docs {
     /// An existing folder
@@ -30,7 +34,8 @@ impl Docs {
                 "this command writes the reference pages of moorfast's own documentation; `moorfast help` lists the commands",
             ));
         }
-        for (name, page) in pages(&invocation.providers, command_line) {
+        let schema = (SCHEMA.to_owned(), schema::text(invocation));
+        for (name, page) in pages(&invocation.providers, command_line).into_iter().chain([schema]) {
             let path = self.folder.join(&name);
             let folder = path.parent().unwrap_or(&self.folder);
             fs::create_dir_all(folder).map_err(Error::file("create the folder", folder))?;

@@ -8,6 +8,7 @@ use moorfast_engine::manifest::{GitSource, Manifest};
 
 mod migrate;
 
+use super::schema;
 use super::state::Waiting;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -16,11 +17,14 @@ use crate::modules::{self, Fetched};
 use crate::render::text::{Line, Style, Text, styled};
 
 const STARTER: &str = include_str!("init/main.toml");
+/// The JSON Schema for editors, which the first line of the starter manifest names.
+const SCHEMA: &str = "moorfast.schema.json";
 const GITIGNORE: &str = "# The state, its key and the known hosts: they must not be committed.\n.moorfast/\n";
 
 /// Create a starter manifest, fetch modules, or move the state.
 ///
-/// Creates a starter manifest that can be applied on this machine without root, and adds the folder of the state to .gitignore. Never overwrites a file.
+/// Creates a starter manifest that can be applied on this machine without root, the JSON Schema that editors use for it (moorfast.schema.json),
+/// and adds the folder of the state to .gitignore. Never overwrites a file.
 /// If there is a manifest that calls modules, fetches those from git and pins them in moorfast.lock.toml.
 #[derive(Debug, clap::Args)]
 pub struct Init {
@@ -59,6 +63,11 @@ impl Init {
             other => other.map_err(Error::file("write", &path))?,
         };
         file.write_all(STARTER.as_bytes()).map_err(Error::file("write", &path))?;
+        let schema = root.join(SCHEMA);
+        match File::create_new(&schema).and_then(|mut file| file.write_all(schema::text(invocation).as_bytes())) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(Error::file("write", &schema)(error)),
+            _ => {}
+        }
         let ignore = root.join(".gitignore");
         ignore_state(&ignore).map_err(Error::file("write", &ignore))?;
         let next = "Edit it, then run `moorfast plan` and `moorfast apply`.";

@@ -14,7 +14,12 @@ pub struct Schema {}
 
 impl Schema {
     pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
-        invocation.ui.json(format!("{:#}\n", json_schema(&invocation.catalogue())))?;
+        invocation.ui.json(text(invocation))?;
         Ok(Exit::Success)
     }
+}
+
+/// Returns the text of the schema for the providers of this binary.
+pub(super) fn text(invocation: &Invocation) -> String {
+    format!("{:#}\n", json_schema(&invocation.catalogue()))
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::manifest::ProbeKind;
 use crate::model::schema::duration_pattern;
 use crate::model::{Attribute, Kind, Schema};
-use crate::provider::{Declaration, Provider, ResourceType};
+use crate::provider::{Declaration, Provider, ResourceType, TargetKind};
 
 /// The schemas of all blocks that providers and backends define.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +41,11 @@ fn declarations(types: &[Arc<dyn ResourceType>]) -> Vec<Declaration> {
 /// Returns the JSON Schema (draft 2020-12) of a manifest. Each value can be a string with an expression instead.
 pub fn json_schema(schemas: &BlockSchemas) -> Value {
     let types = |list: &[Declaration], data: bool| -> Map<String, Value> {
-        list.iter().map(|kind| (kind.name.to_owned(), map_of(block(&kind.schema, meta_arguments(data))))).collect()
+        let block = |kind: &Declaration| {
+            let block = block(&kind.schema, meta_arguments(data));
+            map_of(if kind.target_kind == TargetKind::Node { requiring(block, "on") } else { block })
+        };
+        list.iter().map(|kind| (kind.name.to_owned(), block(kind))).collect()
     };
     let blocks = |list: &[(&'static str, Schema)], make: fn(&Schema) -> Value| -> Map<String, Value> {
         list.iter().map(|(name, schema)| ((*name).to_owned(), make(schema))).collect()
@@ -139,6 +143,15 @@ fn block(schema: &Schema, more: Map<String, Value>) -> Value {
     described(schema.doc, block)
 }
 
+/// Returns a block in which the property `name` is required too.
+fn requiring(mut block: Value, name: &str) -> Value {
+    if let Some(members) = block.as_object_mut() {
+        let required = members.entry("required").or_insert_with(|| json!([]));
+        required.as_array_mut().into_iter().for_each(|names| names.push(json!(name)));
+    }
+    block
+}
+
 /// Returns the block of a provider. It can contain instances, which are tables with the same attributes.
 fn provider_block(config: &Schema) -> Value {
     let order = described(
@@ -232,7 +245,11 @@ fn meta_arguments(data: bool) -> Map<String, Value> {
 
 fn on() -> Value {
     let role = closed(
-        json!({ "role": { "type": "string" }, "roles": texts("Roles; a node needs any of them."), "allow_empty": { "description": "Whether roles that no node has are permitted.", "type": "boolean" } }),
+        json!({
+            "role": { "type": "string" },
+            "roles": described("Roles; a node needs any of them.", or_expression(json!({ "type": "array", "items": { "type": "string" } }))),
+            "allow_empty": described("Whether roles that no node has are permitted.", or_expression(json!({ "type": "boolean" }))),
+        }),
         &[],
     );
     let doc = "Nodes: `{ role = \"worker\" }`, a name, a list of names or `\"all\"`. One instance is created for each node, with the node as `node`.";
@@ -241,7 +258,7 @@ fn on() -> Value {
 
 fn for_each() -> Value {
     let doc = "A list of strings or a map. One instance is created for each member, with the member as `each.key` and `each.value`.";
-    json!({ "description": doc, "anyOf": [{ "type": "object" }, { "type": "array", "items": { "type": "string" } }, { "$ref": "#/$defs/expression" }] })
+    json!({ "description": doc, "anyOf": [{ "type": "object" }, { "type": "array", "items": { "type": ["string", "number"] } }, { "$ref": "#/$defs/expression" }] })
 }
 
 fn variable() -> Value {
@@ -322,7 +339,7 @@ fn module() -> Value {
     let addresses = described("Resources on which all resources of the module depend.", array(address()));
     closed(
         json!({
-            "source": { "description": "Folder of the module, relative to the folder of this file.", "type": "string", "examples": ["./modules/web"] },
+            "source": { "description": "Folder of the module, relative to the folder of this file, or a folder of a git repository: `git::URL//FOLDER?ref=TAG`.", "type": "string", "examples": ["./modules/web", "git::https://git.example.com/modules.git//web?ref=v1.0.0"] },
             "inputs": { "description": "Values of the variables of the module.", "type": "object" },
             "for_each": for_each(),
             "depends_on": addresses,
@@ -370,7 +387,6 @@ fn output() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::TargetKind;
 
     #[test]
     fn a_type_becomes_a_schema_with_expressions() {
