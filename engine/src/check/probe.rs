@@ -30,7 +30,7 @@ pub(super) struct Probe {
 enum Request {
     Http(Box<HttpProbe>),
     Tcp { to: Destination, shown: String, limit: Duration },
-    Dns { name: String, server: Option<Destination>, expect: Option<BTreeSet<IpAddr>>, shown: String, limit: Duration },
+    Dns { name: String, server: Option<Destination>, expect: Option<ExpectedAddresses>, shown: String, limit: Duration },
     Ping { address: String, shown: String, limit: Duration },
 }
 
@@ -62,7 +62,7 @@ impl Probe {
                     .filter(|server| !server.is_null())
                     .map(|_| address("server", Some(DNS_PORT)))
                     .transpose()?,
-                expect: expected_addresses(&arguments)?,
+                expect: ExpectedAddresses::new(&arguments)?,
                 shown: shown("name"),
                 limit,
             },
@@ -114,28 +114,43 @@ impl Probe {
     }
 }
 
-/// Returns the answer of a DNS probe that found these addresses.
-fn resolved(name: &str, found: &BTreeSet<IpAddr>, expect: Option<&BTreeSet<IpAddr>>) -> Answer {
-    let list = |addresses: &BTreeSet<IpAddr>| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let is_expected = expect.is_none_or(|expect| expect == found);
-    let violation =
-        || format!("{name} has the addresses {}, expected {}", list(found), expect.map(list).unwrap_or_default());
-    let addresses = found.iter().map(|address| Value::from(address.to_string())).collect();
-    Answer {
-        value: Value::Map([("addresses".to_owned(), Value::List(addresses))].into()),
-        violations: if is_expected { Vec::new() } else { vec![violation()] },
+/// The addresses that a name must have.
+struct ExpectedAddresses {
+    addresses: BTreeSet<IpAddr>,
+    /// The addresses as messages may show them.
+    shown: String,
+}
+
+impl ExpectedAddresses {
+    /// Returns the addresses in `expect`, if it is set.
+    fn new(arguments: &Attributes) -> Result<Option<Self>, (String, String)> {
+        let Some(written) = arguments.get("expect").and_then(Value::as_list) else { return Ok(None) };
+        let hidden = is_sensitive(arguments, "expect");
+        let address = |item: &Value| {
+            let text = item.as_str().unwrap_or_default();
+            let shown = if hidden { "(sensitive)" } else { text };
+            text.parse().map_err(|_| ("expect".to_owned(), format!("`{shown}` is not an IP address")))
+        };
+        let addresses = written.iter().map(address).collect::<Result<BTreeSet<_>, _>>()?;
+        let shown = if hidden { "(sensitive)".to_owned() } else { listed(&addresses) };
+        Ok(Some(Self { addresses, shown }))
     }
 }
 
-/// Returns the addresses in `expect`.
-fn expected_addresses(arguments: &Attributes) -> Result<Option<BTreeSet<IpAddr>>, (String, String)> {
-    let Some(written) = arguments.get("expect").and_then(Value::as_list) else { return Ok(None) };
-    let address = |item: &Value| {
-        let text = item.as_str().unwrap_or_default();
-        let quoted = if is_sensitive(arguments, "expect") { "an item" } else { text };
-        text.parse().map_err(|_| ("expect".to_owned(), format!("{quoted} is not an IP address")))
-    };
-    written.iter().map(address).collect::<Result<_, _>>().map(Some)
+/// Returns the answer of a DNS probe that found these addresses.
+fn resolved(name: &str, found: &BTreeSet<IpAddr>, expect: Option<&ExpectedAddresses>) -> Answer {
+    let missed = expect.filter(|expect| expect.addresses != *found);
+    let violation =
+        |expect: &ExpectedAddresses| format!("{name} has the addresses {}, expected {}", listed(found), expect.shown);
+    let addresses = found.iter().map(|address| Value::from(address.to_string())).collect();
+    Answer {
+        value: Value::Map([("addresses".to_owned(), Value::List(addresses))].into()),
+        violations: missed.map(violation).into_iter().collect(),
+    }
+}
+
+fn listed(addresses: &BTreeSet<IpAddr>) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -171,6 +186,25 @@ mod tests {
             send(serde_json::json!(["10.0.0.1", "10.0.0.2"])).await,
             ["127.0.0.1 has the addresses 127.0.0.1, expected 10.0.0.1, 10.0.0.2"]
         );
+    }
+
+    #[tokio::test]
+    async fn a_sensitive_argument_is_not_shown() {
+        let text = |text: &str| Value::from(text).sensitive();
+        let arguments = Attributes::from([
+            ("name".to_owned(), text("127.0.0.1")),
+            ("expect".to_owned(), Value::List(vec![text("192.0.2.77")])),
+        ]);
+        let probe = Probe::new(ProbeKind::Dns, conform(ProbeKind::Dns.schema(), arguments).unwrap()).unwrap();
+        let violations = probe.send(&Origin::ThisMachine, When::Planned).await.unwrap().violations;
+        assert_eq!(violations, ["(sensitive) has the addresses 127.0.0.1, expected (sensitive)"]);
+
+        let wrong = Attributes::from([
+            ("name".to_owned(), text("127.0.0.1")),
+            ("expect".to_owned(), Value::List(vec![text("s3cr3t")])),
+        ]);
+        let message = Probe::new(ProbeKind::Dns, conform(ProbeKind::Dns.schema(), wrong).unwrap()).err().unwrap().1;
+        assert_eq!(message, "`(sensitive)` is not an IP address");
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use moorfast_engine::model::{Address, Attributes, Value};
 use moorfast_engine::provider::{Consequence, PlanRequest, Proposal, ProposedAction};
 
-use crate::attributes::{flag, is_set, parent, text};
+use crate::attributes::{flag, is_set, parent, text, texts};
 use crate::findings::{Access, Directory, Findings, Room};
 use crate::question::{Question, Topic};
-use crate::resource::{exec, file_block, nftables_table, timezone};
+use crate::resource::{exec, file_block, nftables_table, sysctl, timezone, unit};
 use crate::script::{Section, quote};
 
 /// A path that an operation writes.
@@ -46,13 +46,28 @@ fn written_paths(kind: &str, attributes: &Attributes) -> Vec<WrittenPath> {
     }
 }
 
-/// Returns the accounts, by name, that are to own an instance: the attribute, and the question about the account.
-fn accounts(attributes: &Attributes) -> impl Iterator<Item = (&'static str, Question)> {
-    let named = |name: &'static str, topic: Topic| {
-        let account = text(attributes, name).filter(|account| !account.bytes().all(|b| b.is_ascii_digit()))?;
-        Some((name, topic.of(account)))
+/// An account that must exist before a change.
+struct NeededAccount {
+    question: Question,
+    /// Whether its name is sensitive.
+    hidden: bool,
+}
+
+/// Returns the accounts, by name, that an instance needs: the owner and the group of a path, the groups of a user.
+fn needed_accounts(kind: &str, attributes: &Attributes) -> Vec<NeededAccount> {
+    let attributes_and_topics: &[_] = match kind {
+        "ssh_user" => &[("group", Topic::Group), ("groups", Topic::Group)],
+        _ if text(attributes, "path").is_some() => &[("owner", Topic::User), ("group", Topic::Group)],
+        _ => &[],
     };
-    [named("owner", Topic::User), named("group", Topic::Group)].into_iter().flatten()
+    let is_name = |account: &&str| !account.bytes().all(|byte| byte.is_ascii_digit());
+    let of_attribute = |(name, topic): &(&str, Topic)| {
+        let hidden = attributes.get(*name).is_some_and(Value::is_sensitive);
+        let names = text(attributes, name).map(|one| vec![one.to_owned()]).unwrap_or_else(|| texts(attributes, name));
+        let needed = |account: &String| NeededAccount { question: topic.of(account), hidden };
+        names.iter().filter(|account| is_name(&account.as_str())).map(needed).collect::<Vec<_>>()
+    };
+    attributes_and_topics.iter().flat_map(of_attribute).collect()
 }
 
 /// Returns the questions about the preconditions of an instance.
@@ -62,9 +77,7 @@ pub(crate) fn questions(kind: &str, desired: &Attributes) -> Vec<Question> {
         questions.push(Topic::Directory.of(parent(&written.path)));
         questions.push(Topic::Closed.of(written.path));
     }
-    if text(desired, "path").is_some() {
-        questions.extend(accounts(desired).map(|(_, question)| question));
-    }
+    questions.extend(needed_accounts(kind, desired).into_iter().map(|account| account.question));
     questions
 }
 
@@ -127,17 +140,17 @@ impl Preconditions {
         let own = |name: &str| self.own.get(&request.address).is_some_and(|own| own.is(name));
         let size = proposal.planned.get("size").and_then(|size| size.reveal().as_i64()).unwrap_or(1);
         let mut found: Vec<String> = Vec::new();
-        for written in written_paths(request.resource_type.name(), &request.desired) {
+        let kind = request.resource_type.name();
+        for written in written_paths(kind, &request.desired) {
             found.extend(self.obstacle(request, &written, u64::try_from(size).unwrap_or(1)));
         }
-        for (name, question) in accounts(&request.desired) {
+        for NeededAccount { question, hidden } in needed_accounts(kind, &request.desired) {
             let account = question.name.as_str();
             let made = self.is_made(request, |kind, attributes| {
                 matches!(kind, "ssh_user" | "ssh_group") && text(attributes, "name") == Some(account)
             });
-            let hidden = request.desired.get(name).is_some_and(Value::is_sensitive);
             if self.node.is_missing(&question) && !made {
-                let noun = if name == "owner" { "user" } else { "group" };
+                let noun = if question.topic == Topic::User { "user" } else { "group" };
                 let shown = if hidden { "(sensitive)" } else { account };
                 found.push(format!(
                     "the {noun} `{shown}` does not exist (create it with ssh_{noun}, or correct the name)"
@@ -160,6 +173,7 @@ impl Preconditions {
             });
             found.extend((!made).then(|| format!("the file does not exist ({})", file_block::MISSING)));
         }
+        found.extend(self.missing_object(request, proposal).map(str::to_owned));
         let reported = |name: &str| self.own.get(&request.address).and_then(|own| own.text(name));
         found.extend(reported("other.kind").map(|kind| format!("there is a {kind} at the path")));
         found.extend(reported("bad.pattern").map(|error| format!("the regular expression is not valid: {error}")));
@@ -171,6 +185,26 @@ impl Preconditions {
         found.into_iter().map(|message| Consequence::Obstacle { message }).collect()
     }
 
+    /// Returns the obstacle of a change that cannot create its object, if the object does not exist.
+    fn missing_object(&self, request: &PlanRequest, proposal: &Proposal) -> Option<&'static str> {
+        if proposal.action != ProposedAction::Create {
+            return None;
+        }
+        let name = text(&request.desired, "name")?;
+        match request.resource_type.name() {
+            "ssh_sysctl" => {
+                let made = self.is_made(request, |kind, _| kind == "ssh_kernel_module");
+                (!made).then_some(sysctl::MISSING)
+            }
+            "ssh_systemd_unit" if unit::must_exist(&request.desired) => {
+                let is_definition = |path: &str| path.contains("/systemd/system/") || path.ends_with(name);
+                let made = self.is_made(request, |_, attributes| text(attributes, "path").is_some_and(is_definition));
+                (!made).then_some(unit::MISSING)
+            }
+            _ => None,
+        }
+    }
+
     fn obstacle(&self, request: &PlanRequest, written: &WrittenPath, size: u64) -> Option<String> {
         let directory = parent(&written.path);
         let Directory { above, access } = self.node.directory(directory)?;
@@ -178,8 +212,13 @@ impl Preconditions {
         let made = || {
             self.is_made(request, |kind, attributes| {
                 let path = text(attributes, "path").unwrap_or_default();
-                matches!(kind, "ssh_directory" | "ssh_file")
-                    && (is_within(directory, path) || is_within(path, directory) || path == above)
+                match kind {
+                    "ssh_directory" | "ssh_file" => {
+                        is_within(directory, path) || is_within(path, directory) || path == above
+                    }
+                    "ssh_user" => may_be_in_home(directory, attributes),
+                    _ => false,
+                }
             })
         };
         match access {
@@ -210,9 +249,16 @@ impl Preconditions {
     fn is_made(&self, request: &PlanRequest, fits: impl Fn(&str, &Attributes) -> bool) -> bool {
         let opaque = |kind: &str| matches!(kind, "ssh_package" | "ssh_exec" | "ssh_archive" | "ssh_systemd_unit");
         let others = self.changes.iter().filter(|(address, _)| **address != request.address);
-        others.map(|(_, change)| change).any(|(kind, attributes)| {
-            opaque(kind) || fits(kind, attributes) || (*kind == "ssh_user" && is_set(attributes, "name"))
-        })
+        others.map(|(_, change)| change).any(|(kind, attributes)| opaque(kind) || fits(kind, attributes))
+    }
+}
+
+/// Whether `path` may be in the home directory of a user with these attributes. The node chooses a home that is not set, and names it like the user.
+fn may_be_in_home(path: &str, user: &Attributes) -> bool {
+    match (text(user, "home"), text(user, "name")) {
+        (Some(home), _) => is_within(path, home),
+        (None, Some(name)) => path.split('/').any(|part| part == name),
+        (None, None) => true,
     }
 }
 

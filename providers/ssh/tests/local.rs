@@ -982,6 +982,16 @@ async fn the_plan_shows_what_the_apply_would_refuse() {
         ),
         ("ssh_file", json!({ "path": at("x"), "content": "", "owner": "daemon", "group": "4711" }), vec![]),
         (
+            "ssh_user",
+            json!({ "name": "mf-user", "group": "daemon", "groups": ["adm", "mf-none", "4711"] }),
+            vec!["the group `mf-none` does not exist (create it with ssh_group, or correct the name)"],
+        ),
+        (
+            "ssh_sysctl",
+            json!({ "name": "net.mf.none", "value": "1" }),
+            vec!["the kernel parameter does not exist (it may need a module: ssh_kernel_module)"],
+        ),
+        (
             "ssh_exec",
             json!({ "script": "#!/opt/no/such/python3 -u\nprint(1)" }),
             vec![

@@ -212,6 +212,20 @@ async fn a_unit_is_restarted_as_often_as_its_files_change() {
 }
 
 #[tokio::test]
+async fn the_plan_shows_that_a_unit_does_not_exist() {
+    let Some(testbed) = Testbed::find().await else { return };
+    let world = testbed.world().await;
+    let consequences = async |desired| world.plan("ssh_systemd_unit", attributes(desired)).await.unwrap().consequences;
+    let missing = "the unit does not exist (install its package first, or set content)".to_owned();
+    assert_eq!(
+        consequences(json!({ "name": "mf-none.service", "state": "running" })).await,
+        [Consequence::Obstacle { message: missing }]
+    );
+    assert_eq!(consequences(json!({ "name": "mf-none.service", "masked": true })).await, []);
+    assert_eq!(consequences(json!({ "name": "mf-none.service", "content": SERVICE })).await, []);
+}
+
+#[tokio::test]
 async fn a_destroy_restores_an_existing_unit() {
     let Some(testbed) = Testbed::find().await else { return };
     let world = testbed.world().await;

@@ -77,6 +77,8 @@ fn static_binary() -> Option<PathBuf> {
         .args(["build", "--locked", "--quiet", "--bin", "moorfast", "--target", STATIC, "--target-dir"])
         .arg(&folder)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
+        // The folder is kept, and incremental data of every checkout would fill the disk.
+        .env("CARGO_INCREMENTAL", "0")
         .status();
     assert!(build.unwrap().success());
     let binary = folder.join(STATIC).join("debug/moorfast");

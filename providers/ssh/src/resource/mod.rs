@@ -25,12 +25,12 @@ mod repository_apt;
 mod repository_dnf;
 mod rules;
 mod swap;
-mod sysctl;
+pub(crate) mod sysctl;
 mod sysctl_boot;
 mod sysctl_value;
 pub(crate) mod timezone;
 mod transaction;
-mod unit;
+pub(crate) mod unit;
 mod user;
 
 use std::path::PathBuf;

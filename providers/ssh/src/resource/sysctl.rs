@@ -20,6 +20,9 @@ use crate::subject::Subject;
 /// The resource type `ssh_sysctl`.
 pub(crate) struct Sysctl;
 
+/// The reason why a parameter that does not exist cannot be set.
+pub(crate) const MISSING: &str = "the kernel parameter does not exist (it may need a module: ssh_kernel_module)";
+
 const FUNCTIONS: &str = include_str!("sysctl/functions.sh");
 
 impl Resource for Sysctl {
@@ -155,7 +158,7 @@ impl Resource for Sysctl {
             before.and_then(|o| o.private["boot_file"].as_str()).is_some_and(|file| comes_after(file, &name));
         let (file, other) = if overridden { ("Z", "F") } else { ("F", "Z") };
         Ok(ShellTask::quick(format!(
-            "{start}[ -e \"$L\" ] || fail failed 'the kernel parameter does not exist (it may need a module: ssh_kernel_module)'
+            "{start}[ -e \"$L\" ] || fail failed '{MISSING}'
 blob before < \"$L\"
 {set}mkdir -p /etc/sysctl.d; create_temporary /etc/sysctl.d
 printf '%s = %s\\n' {name} {value} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" \"${file}\"; rm -f -- \"${other}\"

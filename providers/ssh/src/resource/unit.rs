@@ -274,7 +274,7 @@ impl Resource for Unit {
             || differs("content") && installs(before, "content") != installs(Some(attributes), "content")
             || drop_ins.iter().any(|drop_in| drop_in.changes_install());
         let mut body = start;
-        if !is_set(attributes, "content") && !flag(attributes, "masked") {
+        if must_exist(attributes) {
             body.push_str(&format!("if [ \"$load\" = not-found ]; then\n{NO_SUCH_UNIT}\nfi\n"));
         }
         body.push_str("was=$file_state; if starts_at_boot; then was=enabled; fi\n");
@@ -508,6 +508,14 @@ fn obstacle(request: &PlanRequest, observed: &Observed) -> Option<String> {
         "static" => "the unit is static: it has no [Install] section, so it cannot be enabled".to_owned(),
         _ => "the unit has no file of its own, so it cannot be enabled".to_owned(),
     })
+}
+
+/// The reason why a unit that does not exist cannot be changed.
+pub(crate) const MISSING: &str = "the unit does not exist (install its package first, or set content)";
+
+/// Whether a unit with these attributes must exist before it is changed.
+pub(crate) fn must_exist(attributes: &Attributes) -> bool {
+    !is_set(attributes, "content") && !flag(attributes, "masked")
 }
 
 const NO_SUCH_UNIT: &str = include_str!("unit/no_such_unit.sh");
