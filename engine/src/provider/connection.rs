@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    Applied, Class, Consequence, DataRequest, NodeNetwork, Observed, Operation, PlanRequest, Proposal, ProviderError,
-    ReadRequest, Target,
+    Applied, Class, Consequence, DataRequest, Finding, NodeNetwork, Observed, Operation, PlanRequest, Proposal,
+    ProviderError, ReadRequest, Target,
 };
 use crate::model::{Address, Attributes, Identified, Machine};
 
@@ -50,6 +50,14 @@ pub trait Connection: Send + Sync {
     /// If the target does not answer within some minutes.
     async fn wait_until_reachable(&self, _target: &Target, _waiting: &Address) -> Result<(), ProviderError> {
         Ok(())
+    }
+
+    /// Checks what the provider needs of a target, for example that the login works, and which programs or permissions are missing. Changes nothing.
+    ///
+    /// `requests` are the instances of the manifest on the target, with their desired attributes as far as the manifest alone determines them. Returns the
+    /// findings in the order of [`Need`](super::Need); those that could not be checked are left out. Returns none if the provider has nothing to check.
+    async fn check_access(&self, _target: &Target, _requests: &[ReadRequest]) -> Vec<Finding> {
+        Vec::new()
     }
 
     /// Returns the observed attributes of each object, or `None` if the object does not exist.

@@ -7,6 +7,7 @@
 //!
 //! A provider never prints and never accesses the state.
 
+mod access;
 mod action;
 pub(crate) mod catalog;
 mod connection;
@@ -30,6 +31,7 @@ mod simple;
 mod start_permit;
 mod target;
 
+pub use access::{Finding, Need};
 pub use action::Action;
 pub use connection::Connection;
 pub use consequence::Consequence;

@@ -9,8 +9,8 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use super::marking::{marked, marked_reading};
 use crate::model::{Address, Attributes, Identified, Machine, Value};
 use crate::provider::{
-    Applied, Connection, Consequence, DataRequest, NodeNetwork, Observed, Operation, OperationAction, PlanRequest,
-    Proposal, ProviderError, ReadRequest, Redaction, Target,
+    Applied, Connection, Consequence, DataRequest, Finding, NodeNetwork, Observed, Operation, OperationAction,
+    PlanRequest, Proposal, ProviderError, ReadRequest, Redaction, Target,
 };
 
 /// A connection of a provider with marked results and redacted messages.
@@ -98,6 +98,18 @@ impl Connection for ProtectedConnection {
 
     async fn wait_until_reachable(&self, target: &Target, waiting: &Address) -> Result<(), ProviderError> {
         self.0.wait_until_reachable(target, waiting).await
+    }
+
+    async fn check_access(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Finding> {
+        let redaction = redaction(requests);
+        let redact = |finding: Finding| Finding {
+            result: match finding.result {
+                Ok(found) => Ok(redaction.text(&found)),
+                Err(error) => Err(redaction.error(error)),
+            },
+            ..finding
+        };
+        self.0.check_access(target, requests).await.into_iter().map(redact).collect()
     }
 
     async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {

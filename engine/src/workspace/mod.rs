@@ -1,10 +1,12 @@
 //! A workspace: a manifest with its providers and the values of its variables. Commands work on a workspace.
 
+mod access;
 mod import;
 mod planning;
 mod static_data;
 mod webhook;
 
+pub use access::Access;
 pub use planning::Planned;
 pub use webhook::Webhook;
 

@@ -162,8 +162,7 @@ impl Cluster {
 
     /// Converts an error of the client. `doing` names the failed action: `read Deployment/web`.
     pub(crate) fn explain(&self, error: kube::Error, doing: &str) -> ProviderError {
-        let server = self.connected.get().map_or("(not configured)", |c| &c.server);
-        explain(error, doing, server)
+        explain(error, doing, self.server())
     }
 
     /// Waits until the API server is ready after a start or restart. Progress is reported for the instance `waiting`.
@@ -193,6 +192,11 @@ impl Cluster {
             self.context.progress.report(waiting, "waiting for the API server");
             sleep(STARTUP_POLL).await;
         }
+    }
+
+    /// Returns the URL of the API server.
+    pub(crate) fn server(&self) -> &str {
+        self.connected.get().map_or("(not configured)", |connected| &connected.server)
     }
 
     /// Returns the number of requests that were sent.

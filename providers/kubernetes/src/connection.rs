@@ -9,13 +9,14 @@ use futures::future::join_all;
 use futures::{StreamExt, stream};
 use moorfast_engine::model::{Address, Attributes};
 use moorfast_engine::provider::{
-    Applied, Class, Connection, DataRequest, Observed, Operation, PlanRequest, Proposal, ProviderError, ReadRequest,
-    ResourceType, Target,
+    Applied, Class, Connection, DataRequest, Finding, Observed, Operation, PlanRequest, Proposal, ProviderError,
+    ReadRequest, ResourceType, Target,
 };
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::timeout;
 
+use crate::access;
 use crate::cluster::{Cluster, timed_out};
 use crate::resource::fail_all;
 use crate::resource_type::{data_of, resource_of};
@@ -50,6 +51,10 @@ impl Connection for KubernetesConnection {
                 Err(ProviderError::new(Class::Cancelled, "the wait for the API server was cancelled"))
             }
         }
+    }
+
+    async fn check_access(&self, _target: &Target, requests: &[ReadRequest]) -> Vec<Finding> {
+        access::check(&self.cluster, requests).await
     }
 
     async fn read(&self, _target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {

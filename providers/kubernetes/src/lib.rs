@@ -19,6 +19,7 @@
 //! # Ok::<(), &str>(())
 //! ```
 
+mod access;
 mod attributes;
 mod cluster;
 mod config;
@@ -29,6 +30,7 @@ mod data;
 mod error;
 mod object_reader;
 mod order;
+mod permission;
 mod readiness;
 mod request_guard;
 mod resource;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use moorfast_engine::model::{Attributes, Identified, Machine, Node, NodeName, Transport, Value};
 use moorfast_engine::provider::{
-    Class, Connection, Consequence, Context, DataRequest, NodeNetwork, Observed, Operation, OperationAction,
+    Class, Connection, Consequence, Context, DataRequest, Finding, NodeNetwork, Observed, Operation, OperationAction,
     PlanRequest, Proposal, ProviderError, ReadRequest, ResourceType, Target,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::access;
 use crate::health;
 use crate::limits::QUICK_LIMIT;
 use crate::machine;
@@ -180,6 +181,15 @@ impl Connection for SshConnection {
             }
             _ => Ok(()),
         }
+    }
+
+    async fn check_access(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Finding> {
+        let Target::Node(node) = target else { return Vec::new() };
+        // The login is checked apart from sudo, in one connection.
+        let login = self.new_shell(&Arc::new(Node { sudo: false, ..(**node).clone() }));
+        let findings = access::check(node, &login, requests).await;
+        login.close().await;
+        findings
     }
 
     async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {

@@ -12,6 +12,7 @@
 //! | `reading` | reads objects and facts: scripts from requests, observations from answers |
 //! | `planning` | proposals, with the obstacles and the side effects of changes |
 //! | `operations` | carries out operations: few scripts for many of them, outcomes from answers |
+//! | `access` | checks the access to a node before the first plan: from the address to the programs that scripts need |
 //! | `health` | waits until an object is healthy |
 //! | `question`, `asked`, `findings`, `object_answer`, `look` | what resource types ask about a node, answered for all of them together |
 //! | `script`, `answer` | the script that a node runs, and its framed and bounded answer |
@@ -41,6 +42,7 @@
 //! # Ok::<(), &str>(())
 //! ```
 
+mod access;
 mod answer;
 mod asked;
 mod attributes;

@@ -98,6 +98,11 @@ impl NodeShell {
         self.machine.get()
     }
 
+    /// Whether a machine was reached by ssh and accepted the login.
+    pub(crate) fn has_connected(&self) -> bool {
+        !self.transport.host_keys().is_empty()
+    }
+
     /// Records the machine that answers: its host keys and the answer of [`machine::READ`].
     pub(crate) fn record_machine(&self, answer: &Section) -> Machine {
         self.machine.get_or_init(|| machine::observe(&self.node, self.transport.host_keys(), Some(answer))).clone()

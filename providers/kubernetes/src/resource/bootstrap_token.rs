@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 
 use crate::attributes::{Read, as_recorded, list, optional};
 use crate::cluster::{Cluster, FIELD_MANAGER};
+use crate::permission::{MANAGE, Permission};
 use crate::resource::{Reading, Resource, fail_all};
 
 const NAMESPACE: &str = "kube-system";
@@ -109,6 +110,13 @@ impl ResourceType for BootstrapToken {
 
 #[async_trait]
 impl Resource for BootstrapToken {
+    fn permissions(&self, _: &Attributes) -> Vec<Permission> {
+        vec![
+            Permission::new("v1", "Secret", Some(NAMESPACE), "", MANAGE),
+            Permission::new("v1", "Node", None, "", &["get", "list"]),
+        ]
+    }
+
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         let nodes: Vec<_> = requests.iter().map(|r| node_of(r)).collect();
         match Snapshot::read(cluster, nodes.iter().flatten()).await {

@@ -23,6 +23,7 @@ use x509_parser::pem::Pem;
 use crate::attributes::{Read, as_recorded, list, optional};
 use crate::cluster::{CertificateRequests, Cluster, FIELD_MANAGER};
 use crate::csr::{APPROVAL_REASON, Expected, NODE_USER, Signer, State, check, node_of, state};
+use crate::permission::Permission;
 use crate::resource::bootstrap_token::node_group;
 use crate::resource::{Reading, Resource, fail_all};
 use crate::waiting::{DEFAULT_TIMEOUT, Wait, deadline};
@@ -130,6 +131,13 @@ impl ResourceType for CertificateApproval {
 
 #[async_trait]
 impl Resource for CertificateApproval {
+    fn permissions(&self, _: &Attributes) -> Vec<Permission> {
+        let requests = |subresource, verbs| {
+            Permission::new("certificates.k8s.io/v1", "CertificateSigningRequest", None, subresource, verbs)
+        };
+        vec![requests("", &["list"]), requests("approval", &["update"])]
+    }
+
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         cluster.invalidate_certificate_requests().await;
         let snapshot = match Snapshot::read(cluster).await {

@@ -17,6 +17,7 @@ use serde_json::{Value as Json, json};
 use crate::attributes::Read;
 use crate::cluster::{Cluster, timed_out};
 use crate::configuration::{differences, differing_paths, in_declared_form};
+use crate::permission::Permission;
 use crate::resource::{Reading, Resource};
 use crate::waiting::{Wait, deadline};
 
@@ -67,6 +68,10 @@ impl ResourceType for KubeletConfig {
 
 #[async_trait]
 impl Resource for KubeletConfig {
+    fn permissions(&self, _: &Attributes) -> Vec<Permission> {
+        vec![Permission::new("v1", "Node", None, "proxy", &["get"])]
+    }
+
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         join_all(requests.iter().map(|request| observe(cluster, request))).await
     }

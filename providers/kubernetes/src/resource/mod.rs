@@ -11,11 +11,13 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use moorfast_engine::model::Attributes;
 use moorfast_engine::provider::{
     Applied, Class, Observed, Operation, PlanRequest, Proposal, ProviderError, ReadRequest, ResourceType,
 };
 
 use crate::cluster::Cluster;
+use crate::permission::Permission;
 use crate::waiting::DEFAULT_TIMEOUT;
 
 /// The result of reading one instance.
@@ -33,6 +35,11 @@ pub(crate) trait Resource: ResourceType {
     /// Waits until the object is healthy.
     async fn healthy(&self, _cluster: &Cluster, request: &ReadRequest, _: Duration) -> Result<(), ProviderError> {
         Err(ProviderError::new(Class::Invalid, format!("{} has no health check", request.resource_type.name())))
+    }
+
+    /// Returns the permissions that an instance with these desired attributes needs.
+    fn permissions(&self, _desired: &Attributes) -> Vec<Permission> {
+        Vec::new()
     }
 
     /// Returns how long an operation may take if `timeouts` is not set.

@@ -28,7 +28,8 @@ impl Default for Kinds {
             ("secrets", "Secret"),
             ("serviceaccounts", "ServiceAccount"),
         ];
-        const OTHERS: [(&str, &str, &str); 2] = [
+        const OTHERS: [(&str, &str, &str); 3] = [
+            ("authorization.k8s.io/v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview"),
             ("certificates.k8s.io/v1", "certificatesigningrequests", "CertificateSigningRequest"),
             ("coordination.k8s.io/v1", "leases", "Lease"),
         ];

@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use moorfast_engine::model::Attributes;
 use moorfast_engine::provider::{
-    Consequence, Declaration, Invalid, Observed, Operation, PlanRequest, Proposal, ProviderError,
+    Consequence, Declaration, Invalid, Need, Observed, Operation, PlanRequest, Proposal, ProviderError,
 };
 use moorfast_engine::state::Record;
 use zeroize::Zeroizing;
@@ -95,6 +95,11 @@ pub(crate) trait Resource: Send + Sync {
     /// Whether `attributes` still mean the object of `record`.
     fn is_same_object(&self, record: &Record, attributes: &Attributes) -> bool {
         self.identity(attributes).is_some_and(|identity| identity == record.identity)
+    }
+
+    /// Returns what the type needs of a node besides a shell and coreutils.
+    fn need(&self) -> Option<Need> {
+        None
     }
 
     /// Returns the path of the local file that is sent, as written in the manifest.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Consequence, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
-    TargetKind,
+    Consequence, Declaration, Invalid, Need, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProviderError, TargetKind,
 };
 use moorfast_engine::state::Record;
 use serde_json::json;
@@ -41,6 +41,10 @@ impl Resource for Package {
             ],
         );
         Declaration { name: "ssh_package", target_kind: TargetKind::Node, schema }
+    }
+
+    fn need(&self) -> Option<Need> {
+        Some(Need::PackageManager)
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

@@ -2,8 +2,8 @@
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError,
-    TargetKind,
+    Declaration, Invalid, Need, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
+    ProviderError, TargetKind,
 };
 use serde_json::json;
 
@@ -43,6 +43,10 @@ impl Resource for Timezone {
             ],
         );
         Declaration { name: "ssh_timezone", target_kind: TargetKind::Node, schema }
+    }
+
+    fn need(&self) -> Option<Need> {
+        Some(Need::Systemd)
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

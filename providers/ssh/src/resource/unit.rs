@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, named};
 use moorfast_engine::provider::{
-    Class, Consequence, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    Class, Consequence, Declaration, Invalid, Need, Observed, Operation, OperationAction, PlanRequest, Proposal,
     ProposedAction, ProviderError, TargetKind,
 };
 use serde_json::json;
@@ -62,6 +62,10 @@ impl Resource for Unit {
             ],
         );
         Declaration { name: "ssh_systemd_unit", target_kind: TargetKind::Node, schema }
+    }
+
+    fn need(&self) -> Option<Need> {
+        Some(Need::Systemd)
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {

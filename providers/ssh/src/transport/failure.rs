@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use moorfast_engine::model::Node;
-use moorfast_engine::provider::{Class, ProviderError};
+use moorfast_engine::provider::{Class, Need, ProviderError};
 
 use crate::duration;
 
@@ -13,6 +13,8 @@ use crate::duration;
 struct FailurePattern {
     text: &'static str,
     class: Class,
+    /// The step of the connection that failed.
+    need: Need,
     /// Completes "cannot connect to NODE (ADDRESS): ".
     reason: &'static str,
     help: &'static str,
@@ -23,66 +25,77 @@ const PATTERNS: &[FailurePattern] = &[
     FailurePattern {
         text: "UNPROTECTED PRIVATE KEY FILE",
         class: Class::Denied,
+        need: Need::Login,
         reason: "ssh refuses a private key that other users can read",
         help: "restrict its permissions: chmod 600 KEYFILE",
     },
     FailurePattern {
         text: "Too many authentication failures",
         class: Class::Denied,
+        need: Need::Login,
         reason: "the server refused too many keys",
         help: "name the right key: set identity_file on the node, or IdentitiesOnly in your ssh_config",
     },
     FailurePattern {
         text: "Permission denied (",
         class: Class::Denied,
+        need: Need::Login,
         reason: "the key is refused",
         help: "check user and identity_file in the manifest, the keys that `ssh-add -l` lists, and authorized_keys on the node",
     },
     FailurePattern {
         text: "Could not resolve hostname",
         class: Class::Unreachable,
+        need: Need::Address,
         reason: "the host name does not exist",
         help: "check the address of the node",
     },
     FailurePattern {
         text: "Connection refused",
         class: Class::Unreachable,
+        need: Need::Connection,
         reason: "connection refused",
         help: "check that sshd runs on the node, and that the port is right",
     },
     FailurePattern {
         text: "No route to host",
         class: Class::Unreachable,
+        need: Need::Connection,
         reason: "no route to host",
         help: "check that the node is up, and whether it needs a jump host",
     },
     FailurePattern {
         text: "Network is unreachable",
         class: Class::Unreachable,
+        need: Need::Connection,
         reason: "network is unreachable",
         help: "check the network of this machine, and whether the node needs a jump host",
     },
     FailurePattern {
         text: "administratively prohibited",
         class: Class::Denied,
+        need: Need::Connection,
         reason: "the jump host does not permit forwarding",
         help: "set AllowTcpForwarding yes in the sshd_config of the jump host",
     },
     FailurePattern {
         text: "timed out",
         class: Class::Unreachable,
+        need: Need::Connection,
         reason: "the node does not answer",
         help: "check that the node is up, and whether a firewall drops the connection",
     },
     FailurePattern {
         text: "too long for Unix domain socket",
         class: Class::Failed,
+        need: Need::Connection,
         reason: "the path of the control socket is too long",
         help: "set XDG_RUNTIME_DIR to a private directory with a short path",
     },
     FailurePattern {
         text: "ad configuration option",
         class: Class::Failed,
+        need: Need::Connection,
         reason: "your ssh_config has an option that this ssh does not know",
         help: "run `ssh -G HOST` by hand to see the option",
     },
@@ -249,6 +262,15 @@ pub(crate) fn from_sudo(node: &Node, output: &[String]) -> Option<ProviderError>
             .detail(output.to_vec())
             .help(help),
     )
+}
+
+/// Returns the step at which a connection failed with this error.
+pub(crate) fn failed_need(error: &ProviderError) -> Need {
+    if error.class == Class::Identity || error.attribute.as_deref() == Some("host_key") {
+        return Need::HostKey;
+    }
+    let has = |pattern: &&FailurePattern| error.detail.iter().any(|line| line.contains(pattern.text));
+    PATTERNS.iter().find(has).map_or(Need::Connection, |pattern| pattern.need)
 }
 
 /// Returns the error that a file of moorfast cannot be used.

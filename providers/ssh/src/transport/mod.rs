@@ -19,7 +19,7 @@ use moorfast_engine::provider::ProviderError;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use config::Settings;
-pub(crate) use failure::from_sudo;
+pub(crate) use failure::{failed_need, from_sudo};
 pub(crate) use known_hosts::HostKey;
 pub(crate) use known_hosts::{forget, known};
 pub(crate) use local::Local;

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::attributes::{Read, as_recorded, map, optional};
 use crate::cluster::{Cluster, FIELD_MANAGER, Served};
 use crate::object_reader::{ObjectName, fetch};
+use crate::permission::Permission;
 use crate::readiness::{Readiness, condition};
 use crate::resource::object::FieldSet;
 use crate::resource::{Reading, Resource};
@@ -115,6 +116,13 @@ impl ResourceType for NodeObject {
 
 #[async_trait]
 impl Resource for NodeObject {
+    fn permissions(&self, _: &Attributes) -> Vec<Permission> {
+        vec![
+            Permission::new("v1", "Node", None, "", &["get", "list", "patch", "delete"]),
+            Permission::new("v1", "Pod", None, "", &["list"]),
+        ]
+    }
+
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         let served = Served::of::<Node>(false);
         let names: Vec<_> = requests.iter().map(|r| name_of(r)).collect();

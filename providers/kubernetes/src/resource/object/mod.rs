@@ -29,6 +29,7 @@ use moorfast_engine::state::Record;
 use serde_json::Value as Json;
 
 use crate::cluster::Cluster;
+use crate::permission::{MANAGE, Permission};
 use crate::readiness::WaitCondition;
 use crate::resource::{Reading, Resource};
 
@@ -150,6 +151,13 @@ impl ResourceType for Object {
 
 #[async_trait]
 impl Resource for Object {
+    fn permissions(&self, desired: &Attributes) -> Vec<Permission> {
+        let of_document = |(key, _): (ObjectKey, Value)| {
+            Permission::new(&key.api_version, &key.kind, key.namespace.as_deref(), "", MANAGE)
+        };
+        documents(desired).into_iter().map(of_document).collect()
+    }
+
     async fn read(&self, cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         reading::read(cluster, requests).await
     }
