@@ -9,15 +9,15 @@ pub enum Exit {
     Success,
     /// The command failed. The error is on standard error.
     Error,
-    /// There are changes (`plan --detailed-exitcode`) or drift (`drift`).
+    /// There are changes (`plan --detailed-exitcode`), drift (`drift`) or findings (`node check`).
     Changes,
     /// `fmt --check` found files that are not formatted.
     Unformatted,
     /// The saved or reviewed plan is stale: the manifest, an input, the state or an object changed.
     StalePlan,
-    /// `drift`: a target does not answer, so its status is unknown.
+    /// `drift`, `node check`: a target does not answer, so its status is unknown.
     Unreachable,
-    /// `drift`: another machine or cluster answers, so the status of the recorded one is unknown.
+    /// `drift`, `node check`: another machine or cluster answers, so the status of the recorded one is unknown.
     Identity,
     /// Ctrl-C, SIGTERM or SIGHUP ended the run. Finished operations are recorded.
     Interrupted,
@@ -68,16 +68,18 @@ impl Exit {
             Exit::Error => {
                 "Error; the message is on standard error. Also a wrong command line, an apply that was not approved, and a plan that a policy denies."
             }
-            Exit::Changes => "`plan --detailed-exitcode`: there are changes. `drift`: there is drift.",
+            Exit::Changes => {
+                "`plan --detailed-exitcode`: there are changes. `drift`: there is drift. `node check`: there are findings."
+            }
             Exit::Unformatted => "`fmt --check`: some files are not formatted.",
             Exit::StalePlan => {
                 "The reviewed plan is stale. Either the manifest, an input, a variable or the state changed, and nothing was applied; or some objects changed, and these were not touched."
             }
             Exit::Unreachable => {
-                "`drift`: a target does not answer, or the server that answers is not an API server (a login page, a gateway). The status of its objects is unknown."
+                "`drift`, `node check`: a target does not answer, or the server that answers is not an API server (a login page, a gateway). The status of its objects is unknown."
             }
             Exit::Identity => {
-                "`drift`: another node or cluster answers, with another host key, machine-id or certificate authority."
+                "`drift`, `node check`: another node or cluster answers, with another host key, machine-id or certificate authority."
             }
             Exit::Interrupted => "Interrupted by Ctrl-C, SIGTERM or SIGHUP. Finished operations are recorded.",
             Exit::OutputClosed => "The reader of standard output closed it, as in `moorfast show | head -1`.",
@@ -97,7 +99,7 @@ pub fn reference() -> String {
     for exit in Exit::ALL {
         page.push_str(&format!("| {} | {} |\n", exit.code(), exit.meaning()));
     }
-    page + "\nIf several codes apply to a run of `drift`, it exits with the first of 1, 6, 5, 2, 0.\n\nThe codes of `plan` and `fmt --check`, and the codes 0, 1 and 2, are the same as Terraform's. The others are specific to moorfast.\n"
+    page + "\nIf several codes apply to a run of `drift` or `node check`, it exits with the first of 1, 6, 5, 2, 0.\n\nThe codes of `plan` and `fmt --check`, and the codes 0, 1 and 2, are the same as Terraform's. The others are specific to moorfast.\n"
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `moorfast node`
 
+mod check;
+
 use std::sync::Arc;
 
 use moorfast_engine::manifest::Inventory;
@@ -42,6 +44,7 @@ enum Command {
         #[command(flatten)]
         inputs: Inputs,
     },
+    Check(check::Check),
     /// Trust the host keys that a node presents now; compare the fingerprints first
     Trust {
         /// The nodes
@@ -64,6 +67,7 @@ impl Node {
     pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         let (Command::List { inputs, .. }
         | Command::Show { inputs, .. }
+        | Command::Check(check::Check { inputs, .. })
         | Command::Trust { inputs, .. }
         | Command::Forget { inputs, .. }) = &self.command;
         let workspace = invocation.workspace(inputs)?;
@@ -79,6 +83,10 @@ impl Node {
                     true => invocation.ui.json(format!("{:#}\n", nodes_json(&listed))),
                     false => list(invocation, &listed),
                 }
+            }
+            Command::Check(check) => {
+                named(&nodes, &check.names)?;
+                return check.run(invocation, &workspace).await;
             }
             Command::Show { name, .. } => show(invocation, &named(&nodes, std::slice::from_ref(name))?[0]).await,
             Command::Forget { names, .. } => forget(invocation, named(&nodes, names)?),

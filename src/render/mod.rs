@@ -1,5 +1,6 @@
 //! Rendering of plans, errors, progress and reports as text, JSON, Markdown and HTML.
 
+pub mod access;
 mod block;
 mod checks;
 mod derived_attributes;
