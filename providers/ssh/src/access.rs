@@ -12,6 +12,7 @@ use crate::machine;
 use crate::node_shell::NodeShell;
 use crate::resource_type::resource_of;
 use crate::script::{Script, Section};
+use crate::size;
 use crate::transport::{failed_need, from_sudo};
 
 const READ: &str = include_str!("access.sh");
@@ -196,7 +197,7 @@ fn disk(node: &Node, table: &str) -> Result<String, ProviderError> {
             free.insert(mount, available);
         }
     }
-    let shown = |(mount, kib): (&&str, &u64)| format!("{} free on {mount}", size(*kib));
+    let shown = |(mount, kib): (&&str, &u64)| format!("{} free on {mount}", size::shown(kib << 10));
     let full: Vec<_> = free.iter().filter(|(_, kib)| **kib < FREE).map(shown).collect();
     if full.is_empty() {
         return Ok(free.iter().map(shown).collect::<Vec<_>>().join(", "));
@@ -204,14 +205,6 @@ fn disk(node: &Node, table: &str) -> Result<String, ProviderError> {
     let summary = format!("{} has little space: {}", node.name, full.join(", "));
     Err(ProviderError::new(Class::Failed, summary)
         .help("free disk space: `du -xh --max-depth=2 /` shows where it is used"))
-}
-
-fn size(kib: u64) -> String {
-    match kib {
-        0..1024 => format!("{kib} KiB"),
-        1024..1_048_576 => format!("{} MiB", kib >> 10),
-        _ => format!("{:.1} GiB", kib as f64 / 1_048_576.0),
-    }
 }
 
 fn no_machine_id(node: &Node) -> ProviderError {
@@ -330,7 +323,7 @@ mod tests {
         let line = |free: u64, mount: &str| format!("/dev/vda1 1000 10 {free} 1% {mount}\n");
         let of = |table: &str| disk(&node(true), table).map_err(|error| error.summary);
         let table = line(3 << 20, "/") + &line(3 << 20, "/") + &line(200 << 10, "/tmp");
-        assert_eq!(of(&table), Ok("3.0 GiB free on /, 200 MiB free on /tmp".to_owned()));
-        assert_eq!(of(&line(99, "/var")), Err("gpu01 has little space: 99 KiB free on /var".to_owned()));
+        assert_eq!(of(&table), Ok("3.0 GiB free on /, 200.0 MiB free on /tmp".to_owned()));
+        assert_eq!(of(&line(99, "/var")), Err("gpu01 has little space: 99.0 KiB free on /var".to_owned()));
     }
 }

@@ -268,6 +268,7 @@ impl Connection for SshConnection {
         vec![
             ("ssh connections", self.counters.connections.load(Ordering::Relaxed)),
             ("ssh execs", self.counters.execs.load(Ordering::Relaxed)),
+            ("local execs", self.counters.local_execs.load(Ordering::Relaxed)),
         ]
     }
 

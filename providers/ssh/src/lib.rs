@@ -69,6 +69,7 @@ mod resource;
 mod resource_type;
 mod script;
 mod secrets;
+mod size;
 mod sources;
 mod subject;
 mod transport;

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use moorfast_engine::model::{Address, Machine, Node};
+use moorfast_engine::model::{self, Address, Machine, Node};
 use moorfast_engine::provider::{Class, Context, Progress, ProviderError, StartPermit};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{self, LimitExceeded, Stderr, Stdout};
@@ -18,18 +18,34 @@ use crate::failure::LINES;
 use crate::machine;
 use crate::preconditions::Preconditions;
 use crate::script::{Script, Section};
+use crate::size;
 use crate::transport::{Channel, Transport, from_sudo};
 
 /// The time for a script to clean up after its stdin is closed.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// The interval between two reports about an upload. On a slow connection, the first one comes long before the end.
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Counts of the work on nodes, for the statistics.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// The number of connections.
     pub(crate) connections: AtomicU64,
-    /// The number of commands that were started on nodes.
+    /// The number of commands that were started on nodes over ssh.
     pub(crate) execs: AtomicU64,
+    /// The number of commands that were started on this machine.
+    pub(crate) local_execs: AtomicU64,
+}
+
+impl Counters {
+    /// Returns the number of commands that were started over `transport`.
+    fn execs_by(&self, transport: model::Transport) -> &AtomicU64 {
+        match transport {
+            model::Transport::Ssh => &self.execs,
+            model::Transport::Local => &self.local_execs,
+        }
+    }
 }
 
 /// A node on which scripts run, with the transport to it.
@@ -205,7 +221,7 @@ impl NodeShell {
             channel = self.transport.open(command) => channel?,
             () = self.cancel.cancelled() => return Err(self.cancelled()),
         };
-        self.counters.execs.fetch_add(1, Ordering::Relaxed);
+        self.counters.execs_by(self.node.transport).fetch_add(1, Ordering::Relaxed);
         Ok(channel)
     }
 
@@ -303,7 +319,7 @@ async fn send(stdin: &mut (impl AsyncWrite + Unpin), upload: Upload) -> Result<(
     let (progress, address, name) = &upload.progress;
     let mut file = tokio::fs::File::open(&upload.path).await.map_err(unreadable)?.take(upload.size);
     let mut buffer = vec![0; 256 << 10];
-    let (mut sent, mut reported) = (0u64, 0u64);
+    let (mut sent, mut reported) = (0u64, Instant::now());
     loop {
         let n = file.read(&mut buffer).await.map_err(unreadable)?;
         if n == 0 {
@@ -313,9 +329,9 @@ async fn send(stdin: &mut (impl AsyncWrite + Unpin), upload: Upload) -> Result<(
             return Ok(());
         }
         sent += n as u64;
-        if sent - reported >= 4 << 20 {
-            reported = sent;
-            progress.report(address, format!("uploading {name}: {} of {} MiB", sent >> 20, upload.size >> 20));
+        if reported.elapsed() >= REPORT_INTERVAL {
+            reported = Instant::now();
+            progress.report(address, uploading(name, sent, upload.size));
         }
     }
     if sent < upload.size {
@@ -327,7 +343,25 @@ async fn send(stdin: &mut (impl AsyncWrite + Unpin), upload: Upload) -> Result<(
     Ok(())
 }
 
+/// Returns the progress of an upload.
+fn uploading(name: &str, sent: u64, size: u64) -> String {
+    let percent = sent.saturating_mul(100).checked_div(size).unwrap_or(100);
+    format!("uploading {name}: {} of {} ({percent} %)", size::shown(sent), size::shown(size))
+}
+
 /// Returns the last of `lines`, as many as an error shows.
 fn last_lines(lines: &[String]) -> Vec<String> {
     lines[lines.len().saturating_sub(LINES)..].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_progress_of_an_upload_has_a_unit_that_fits_its_size() {
+        assert_eq!(uploading("kubelet", 0, 3 << 20), "uploading kubelet: 0 B of 3.0 MiB (0 %)");
+        assert_eq!(uploading("kubelet", 600 << 10, 3 << 20), "uploading kubelet: 600.0 KiB of 3.0 MiB (19 %)");
+        assert_eq!(uploading("empty", 0, 0), "uploading empty: 0 B of 0 B (100 %)");
+    }
 }

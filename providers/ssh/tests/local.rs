@@ -46,6 +46,11 @@ async fn a_file_is_created_changed_and_destroyed() {
 
     world.destroy("ssh_file").await.unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no temporary file is left");
+
+    // Commands on this machine do not count as work over ssh.
+    let counts = world.connection.statistics();
+    assert_eq!(counts[..2], [("ssh connections", 0), ("ssh execs", 0)]);
+    assert!(counts[2].0 == "local execs" && counts[2].1 > 0, "{counts:?}");
 }
 
 #[tokio::test]
