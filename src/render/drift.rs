@@ -12,7 +12,7 @@ use super::machines;
 use super::row::{Row, rows_between};
 use super::row_lines::table;
 use super::section::Section;
-use super::site::environment;
+use super::site;
 use super::text::{Line, Style, Text, styled};
 use super::text_options::TextOptions;
 use super::wording::counted;
@@ -36,7 +36,7 @@ pub struct Omitted {
 pub fn drift(plan: &Plan, omitted: Omitted, options: TextOptions) -> Text {
     let all: Vec<_> = plan.drift.iter().collect();
     Text::separated([
-        environment(plan.environment.as_ref()),
+        site::heading(plan),
         machines::section(plan, true),
         section(CHANGED, &all, options).text(),
         checks(&plan.checks).text(),

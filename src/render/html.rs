@@ -137,7 +137,7 @@ fn tools(groups: &[(String, Vec<Block>)]) -> Markup {
     }
     html! {
         div.tools role="search" {
-            input #search type="search" placeholder="Search addresses, nodes and text (press /)" aria-label="Search the changes";
+            input #search type="search" placeholder="Search (press /)" aria-label="Search the changes";
             @for (kind, count) in counts.iter().map(|(pill, count)| (pill.name(), count)) {
                 button type="button" data-kind=(kind) aria-pressed="false" { b { (count) } " " (kind) }
             }
@@ -234,7 +234,7 @@ fn change(id: &str, block: &Block, open: bool, options: TextOptions) -> Markup {
     let lines = body(block, options);
     let bare = if lines.is_empty() { " bare" } else { "" };
     html! {
-        details class={ "item " (kind(block.danger())) (bare) } id=(id) data-kind=(filters.join(" ")) open[open && !lines.is_empty()] {
+        details class={ "item " (kind(block.danger())) (bare) } id=(id) data-kind=(filters.join(" ")) data-changes=(block.members.len()) open[open && !lines.is_empty()] {
             summary { (sign(block)) span.title { (inline(&title(block))) } }
             (block_of(&lines))
         }
@@ -281,16 +281,41 @@ fn graph(plan: &Plan, groups: &[(String, Vec<Block>)]) -> Markup {
         link.get_or_insert_with(|| format!("#{id}"));
     }
     for (place, danger) in worst {
-        drawn.boxes[place].class = match danger {
-            Danger::Overwrite | Danger::Destroy | Danger::Replace => "destroy",
-            Danger::Restart | Danger::Update => "change",
-            Danger::Create => "add",
-            Danger::Bookkeeping => "",
-        };
+        drawn.boxes[place].class = box_class(danger);
     }
+    let classes: BTreeSet<_> = drawn.boxes.iter().map(|drawn| drawn.class).collect();
     html! {
         h2 { "Dependency graph" }
         div.graph { (drawn.svg()) }
+        (legend(&classes))
+    }
+}
+
+/// Returns the CSS class of a box whose most dangerous change is this one.
+fn box_class(danger: Danger) -> &'static str {
+    match danger {
+        Danger::Overwrite | Danger::Destroy | Danger::Replace => "destroy",
+        Danger::Restart | Danger::Update => "change",
+        Danger::Create => "add",
+        Danger::Bookkeeping => "",
+    }
+}
+
+/// Returns the meaning of the colours and arrows of the graph, as far as it has them.
+fn legend(classes: &BTreeSet<&str>) -> Markup {
+    let meanings = [
+        ("destroy", "destroyed, replaced or overwritten"),
+        ("change", "changed in place"),
+        ("add", "created"),
+        ("", "no change of the object"),
+    ];
+    html! {
+        ul.legend {
+            @for (class, meaning) in meanings.into_iter().filter(|(class, _)| classes.contains(class)) {
+                li class=(class) { (meaning) }
+            }
+            li.arrow { "from a dependency to its dependant" }
+        }
     }
 }
 
@@ -352,6 +377,23 @@ mod tests {
     fn changed_words_are_marked() {
         let page = plan(&samples::updates(), &DERIVED);
         assert!(page.contains("<mark>110</mark>") && page.contains("<mark>220</mark>"), "{page}");
+    }
+
+    #[test]
+    fn the_graph_has_a_legend_of_its_colours() {
+        let page = plan(&samples::dangers(), &DERIVED);
+        assert!(page.contains("<li class=\"destroy\">destroyed, replaced or overwritten</li>"), "{page}");
+        assert!(page.contains("<li class=\"arrow\">from a dependency to its dependant</li>"));
+        assert!(!legend(&BTreeSet::from([""])).into_string().contains("destroyed"));
+    }
+
+    #[test]
+    fn an_entry_counts_the_changes_that_the_buttons_count() {
+        let page = plan(&samples::fleet(), &DERIVED);
+        let counts = page.split("data-changes=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+        let total: usize = counts.map(|count| count.parse::<usize>().unwrap()).sum();
+        let moved_or_changed = samples::fleet().changes.iter().filter(|change| change.action != Action::NoOp).count();
+        assert_eq!(total, moved_or_changed);
     }
 
     #[test]

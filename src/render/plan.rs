@@ -16,7 +16,7 @@ use super::rollout::rollouts;
 use super::row::Row;
 use super::row_lines::table;
 use super::section::Section;
-use super::site::environment;
+use super::site;
 use super::text::{Line, Style, Text, styled};
 use super::text_options::TextOptions;
 use super::wording::{Danger, counted, listed, meaning, symbol, warning};
@@ -24,8 +24,7 @@ use super::wording::{Danger, counted, listed, meaning, symbol, warning};
 /// Renders a plan as text.
 pub fn plan(plan: &Plan, options: TextOptions) -> Text {
     let warnings = warnings(plan).map(warning).collect();
-    let environment = environment(plan.environment.as_ref());
-    let mut sections = vec![environment, policies(plan), warnings, machines::section(plan, options.full)];
+    let mut sections = vec![policies(plan), site::heading(plan), warnings, machines::section(plan, options.full)];
     sections.extend(drift::of_plan(plan, options).map(Section::text));
     let groups = groups(plan, options.full);
     if !groups.is_empty() {

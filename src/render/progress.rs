@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use moorfast_engine::model::{Address, CheckStatus};
+use moorfast_engine::model::Address;
 use moorfast_engine::provider::{Action, Class};
 use moorfast_engine::session::{Event, Events};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -175,15 +175,8 @@ impl Progress {
                 let skipped = styled(Danger, format!("Skipping {}", counted(operations, "operation")));
                 self.line(Line::from(format!("{node}: ")) + skipped + " until the machine is approved");
             }
-            Event::Checked(check) => {
-                let word = match check.status {
-                    CheckStatus::Pass => "passed".into(),
-                    CheckStatus::Fail => styled(Danger, "failed"),
-                    CheckStatus::Error => styled(Danger, "could not be evaluated"),
-                    CheckStatus::Unknown => "is known after apply".into(),
-                };
-                self.line(styled(Bold, check.name) + ": Check " + word);
-            }
+            // The plan and the report list the results of checks.
+            Event::Checked(_) => {}
         }
     }
 

@@ -21,7 +21,7 @@ pub fn block_of(lines: &[Line]) -> Markup {
     html! {
         @if !lines.is_empty() {
             // The line break is inside the element, so that copied text has line breaks.
-            pre { @for line in lines { span class=(class(line)) { (inline(line)) "\n" } } }
+            pre { code { @for line in lines { span class=(class(line)) { (inline(line)) "\n" } } } }
         }
     }
 }

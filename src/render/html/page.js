@@ -7,6 +7,8 @@
     element,
     text: element.textContent.toLowerCase(),
     kinds: element.dataset.kind.split(" "),
+    // The same change on several nodes is one entry. The buttons count changes.
+    count: Number(element.dataset.changes),
   }));
   const wanted = () => buttons.filter((b) => b.getAttribute("aria-pressed") === "true").map((b) => b.dataset.kind);
 
@@ -14,15 +16,17 @@
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
     const kinds = wanted();
     let shown = 0;
-    for (const { element, text, kinds: own } of changes) {
+    let all = 0;
+    for (const { element, text, kinds: own, count } of changes) {
       const fits = words.every((word) => text.includes(word)) && (kinds.length === 0 || own.some((kind) => kinds.includes(kind)));
       element.hidden = !fits;
-      shown += fits ? 1 : 0;
+      shown += fits ? count : 0;
+      all += count;
     }
     for (const group of document.querySelectorAll(".group")) {
       group.hidden = !group.querySelector(".item:not([hidden])");
     }
-    found.textContent = shown === changes.length ? "" : `${shown} of ${changes.length}`;
+    found.textContent = shown === all ? "" : `${shown} of ${all}`;
   }
 
   input.addEventListener("input", filter);

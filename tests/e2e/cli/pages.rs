@@ -66,8 +66,12 @@ fn the_page_can_be_searched_and_filtered_in_a_browser() {
         ["marks", ["world", "everybody"]],
         ["boxes", 4, true],
         ["dark", "rgb(255, 255, 255)"],
+        // The background of a line has no gap when the block is scrolled.
+        ["whole lines", true],
     ]);
     assert_eq!(steps, all);
+    let narrow = visit(browser, &folder, "page.html", &["--window-size=400,800"]);
+    assert_eq!(narrow[8], serde_json::json!(["whole lines", true]));
     let dark = visit(browser, &folder, "page.html", &["--blink-settings=preferredColorScheme=0"]);
     assert_eq!(dark[7], serde_json::json!(["dark", "rgb(13, 17, 23)"]));
 }

@@ -19,5 +19,7 @@ steps.push(["marks", marks]);
 const boxes = [...document.querySelectorAll("svg .box rect")].map((e) => e.getBoundingClientRect());
 steps.push(["boxes", boxes.length, boxes.every((b) => b.width > 20)]);
 steps.push(["dark", getComputedStyle(document.body).backgroundColor]);
+const isWhole = (pre) => [...pre.querySelectorAll(".l")].every((line) => line.offsetWidth === pre.scrollWidth);
+steps.push(["whole lines", [...document.querySelectorAll("pre")].every(isWhole)]);
 document.body.innerHTML = "";
 document.body.textContent = "STEPS" + JSON.stringify(steps) + "END";
