@@ -17,6 +17,10 @@ check:
     cargo clippy --workspace --all-targets --locked -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
+# Build target/dist: a static binary with completions, man pages, licences and checksums, packed as .tar.gz and, with cargo-deb, as .deb
+dist *ARGS:
+    packaging/dist {{ARGS}}
+
 # Write the generated pages anew: docs/cli.md, exit-codes.md, functions.md, types.md, providers/, resources/ and data/
 docs:
     cargo run --quiet -- docs docs

@@ -24,6 +24,9 @@ const SCHEMA: &str = "schema/moorfast.schema.json";
 pub struct Docs {
     /// An existing folder
     folder: PathBuf,
+    /// Write the man pages instead
+    #[arg(long)]
+    man: bool,
 }
 
 impl Docs {
@@ -33,6 +36,10 @@ impl Docs {
                 format!("there is no folder {}", self.folder.display()),
                 "this command writes the reference pages of moorfast's own documentation; `moorfast help` lists the commands",
             ));
+        }
+        if self.man {
+            clap_mangen::generate_to(command_line, &self.folder).map_err(Error::file("write", &self.folder))?;
+            return Ok(Exit::Success);
         }
         let schema = (SCHEMA.to_owned(), schema::text(invocation));
         for (name, page) in pages(&invocation.providers, command_line).into_iter().chain([schema]) {

@@ -93,12 +93,23 @@ fn version_and_help() {
     let folder = Folder::empty();
     let json: serde_json::Value = serde_json::from_str(&folder.expect(0, &["version", "-json"]).stdout).unwrap();
     assert_eq!(json["moorfast_version"], env!("CARGO_PKG_VERSION"));
+    assert!(json["commit"].is_string() || cfg!(debug_assertions), "a release build has its commit: {json}");
     folder.expect(0, &["-version"]).says(env!("CARGO_PKG_VERSION"));
     folder.expect(0, &["-help"]).says("Usage: moorfast");
     folder.expect(0, &["plan", "-h"]).says("--detailed-exitcode");
     folder.expect(1, &[]).complains("Usage: moorfast");
     folder.expect(1, &["paln"]).complains("plan");
     folder.expect(1, &["plan", "--detailed-exit-code"]).complains("--detailed-exitcode");
+}
+
+#[test]
+fn every_command_has_a_man_page() {
+    let folder = Folder::empty();
+    folder.write("man/.keep", "");
+    folder.expect(0, &["docs", "man", "--man"]);
+    let page = folder.read("man/moorfast-node-check.1");
+    assert!(page.contains("parallelism"), "{page}");
+    assert!(folder.read("man/moorfast.1").contains("moorfast\\-plan(1)"));
 }
 
 #[test]
