@@ -58,11 +58,11 @@ fn main() {
 /// The value of each resource.
 const DIRECT: &str = "value = \"${node.address} ${node.vars.rack}\"\n";
 
-/// The same value, through a local of each node and locals that all nodes share. One of them lists all nodes.
+/// The same value, with a local that lists all nodes, and with one of the nodes.
 const THROUGH_LOCALS: &str =
-    "value = '${local.own}${local.nothing}${length(nodes) == 1000 ? \"\" : nodes[\"n1\"].name}'\n";
-const LOCALS: &str = "[locals]\nown = \"${node.address} ${node.vars.rack}\"\nhosts = '${join(\",\", [for n in nodes : n.address])}'\n\
-                      nothing = '${substr(local.hosts, 0, 0)}'\n";
+    "value = '${node.address} ${node.vars.rack}${local.nothing}${nodes[\"n1\"].name == \"n1\" ? \"\" : \"x\"}'\n";
+const LOCALS: &str =
+    "[locals]\nhosts = '${join(\",\", [for n in nodes : n.address])}'\nnothing = '${substr(local.hosts, 0, 0)}'\n";
 
 /// The same nodes as those of [`literal_nodes`].
 const GENERATED_NODES: &str = "[nodes.worker]\nfor_each = '${[for i in range(1000) : \"n${i}\"]}'\naddress = \"${each.key}.example.org\"\nroles = [\"worker\"]\nvars = { rack = \"r-${each.value}\" }\n";
