@@ -10,8 +10,8 @@ use crate::configuration::static_data::StaticData;
 use crate::configuration::static_sources::StaticSources;
 use crate::expression::{Expr, Reference};
 use crate::manifest::{
-    Check, GateName, Import, Inventory, Manifest, Moved, Removed, Resource, StaticScope, check_attributes,
-    evaluate_inventory, for_each_members, has_unknown_keys, select_nodes,
+    Block, Check, GateName, Import, Inventory, KEY_STORE, Manifest, Moved, Removed, Resource, StaticScope,
+    check_attributes, evaluate_inventory, for_each_members, has_unknown_keys, select_nodes,
 };
 use crate::model::{AttributePath, Diagnostic, Mode, ModulePath, Node, NodeName, Schema, Span, Value, suggest};
 use crate::provider::catalog::{Catalog, Entry};
@@ -48,7 +48,7 @@ impl Expanded {
         expanded.expand_modules()?;
 
         let mut errors = schema_errors(&manifest, &expanded.catalog);
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<_> = manifest.key_store.iter().filter_map(unencrypted).collect();
         let mut instances = expanded.instances.clone();
         let mut checks = Vec::new();
         for module in 0..expanded.modules.len() {
@@ -389,6 +389,15 @@ fn refused_local_access(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnosti
     refused.collect()
 }
 
+/// Returns the warning about a key store that is not encrypted.
+fn unencrypted(key_store: &Block) -> Option<Diagnostic> {
+    let has_recipients = key_store.attributes.iter().any(|(name, ..)| name == "recipients");
+    let warning =
+        || Diagnostic::warning("the key store is not encrypted: it has no `recipients`").at(key_store.span, "");
+    let help = "add the public keys of those who may use it, as in recipients = [\"age1…\"]";
+    (!has_recipients).then(|| warning().help(help))
+}
+
 /// Returns the errors of resources and providers against their schemas.
 fn schema_errors(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
@@ -416,6 +425,9 @@ fn schema_errors(manifest: &Manifest, catalog: &Catalog) -> Vec<Diagnostic> {
                 });
             }
         }
+    }
+    if let Some(block) = &manifest.key_store {
+        errors.extend(check_attributes(&KEY_STORE, "keystore", block.span, &block.attributes));
     }
     errors
 }

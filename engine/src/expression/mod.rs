@@ -1,5 +1,6 @@
 //! Expressions: TOML values whose strings are HCL templates, with their references and their evaluation.
 
+pub mod age_identities;
 mod arithmetic;
 mod decode;
 mod evaluate;

@@ -6,6 +6,7 @@ mod files;
 mod format;
 pub(crate) mod http_block;
 mod inventory;
+mod key_store;
 mod load;
 mod loader;
 pub(crate) mod locals;
@@ -45,6 +46,7 @@ pub use files::{is_manifest_file, is_rust_configuration};
 pub use format::format;
 pub use http_block::HTTP;
 pub use inventory::{Inventory, Origin, evaluate_inventory};
+pub use key_store::KEY_STORE;
 pub use locals::StaticScope;
 pub use module_lock::{LOCK_FILE, LockFile, LockedModule, fetched_folder, modules_folder, tree_digest};
 pub use module_source::GitSource;
@@ -86,6 +88,8 @@ pub struct Manifest {
     pub providers: BTreeMap<String, ProviderBlock>,
     /// `[backend.TYPE]`
     pub backend: Option<(String, Block)>,
+    /// `[keystore]`
+    pub key_store: Option<Block>,
     /// `[environments.NAME]`
     pub environments: BTreeMap<EnvironmentName, Environment>,
     /// The chosen environment.

@@ -35,6 +35,8 @@ pub(super) fn check(manifest: &Manifest, is_module: bool) -> Vec<Diagnostic> {
     let of_backend = manifest.backend.iter().map(|(_, block)| &block.attributes);
     let of_backend = of_backend.chain(manifest.environments.values().map(|environment| &environment.backend));
     of_backend.flatten().for_each(|(_, _, attribute)| check.expr(attribute, free));
+    let of_key_store = manifest.key_store.iter().flat_map(|block| &block.attributes);
+    of_key_store.for_each(|(_, _, attribute)| check.expr(attribute, free));
     check.problems.extend(manifest.invalid_environments());
     manifest.outputs.values().for_each(|output| check.expr(&output.value, free));
     manifest.resources.values().for_each(|resource| check.resource(resource));

@@ -5,15 +5,16 @@ use toml::de::{DeTable, DeValue};
 
 use super::loader::Loader;
 use super::reader::{Entry, Reader};
-use super::{blocks, environment, module, policy, resource, rollout, terraform, variable};
+use super::{blocks, environment, key_store, module, policy, resource, rollout, terraform, variable};
 use crate::model::{Diagnostic, suggest};
 
-const TABLES: [&str; 16] = [
+const TABLES: [&str; 17] = [
     "variables",
     "locals",
     "nodes",
     "providers",
     "backend",
+    "keystore",
     "environments",
     "resource",
     "data",
@@ -28,9 +29,10 @@ const TABLES: [&str; 16] = [
 ];
 
 /// The tables that only the root can have, with the reason.
-const ROOT_ONLY: [(&str, &str); 5] = [
+const ROOT_ONLY: [(&str, &str); 6] = [
     ("nodes", "a module uses the nodes of the root as `nodes` and `on`; take the roles or names as variables"),
     ("backend", "the state of a module is in the state of the root"),
+    ("keystore", "the keys of a module are in the key store of the root"),
     ("environments", "environments set the variables of the root; pass them to the module in `inputs`"),
     ("providers", "configure providers in the root; `providers = { ssh = \"ssh.alias\" }` of the call selects one"),
     ("policy", "policies judge the whole plan; write them in the root"),
@@ -63,6 +65,7 @@ impl Loader<'_> {
             "nodes" => self.each(reader, &entry, "node", blocks::node),
             "providers" => blocks::providers(self, reader, &entry),
             "backend" => blocks::backend(self, reader, &entry),
+            "keystore" => key_store::read(self, reader, &entry),
             "environments" => self.each(reader, &entry, "environment", environment::read),
             "resource" | "data" => resource::read_all(self, reader, &entry),
             "check" => self.each(reader, &entry, "check", blocks::check),

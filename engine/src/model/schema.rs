@@ -41,6 +41,8 @@ pub struct Attribute {
     pub forces_replacement: bool,
     /// The attribute from which this one is derived, as a digest is. A plan that shows that attribute does not show this one.
     pub derived_from: Option<&'static str>,
+    /// Whether the value is the time at which the object expires, as in RFC 3339. `drift --metrics` shows how long that is.
+    pub is_expiry: bool,
 }
 
 /// The type of an attribute.
@@ -96,6 +98,7 @@ impl Attribute {
             sensitive: false,
             forces_replacement: false,
             derived_from: None,
+            is_expiry: false,
         }
     }
 
@@ -130,6 +133,12 @@ impl Attribute {
     /// Declares that the value is derived from the attribute `other`.
     pub fn derived_from(mut self, other: &'static str) -> Self {
         self.derived_from = Some(other);
+        self
+    }
+
+    /// Declares that the value is the time at which the object expires.
+    pub fn expiry(mut self) -> Self {
+        self.is_expiry = true;
         self
     }
 

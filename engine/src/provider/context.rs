@@ -1,11 +1,14 @@
 //! The environment of a configured provider.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use super::{Class, ProviderError, StartPermit};
+use super::{Class, Connection, ProviderError, StartPermit};
 use crate::model::{Address, is_inside};
 
 /// The environment that a provider is configured with, in addition to its configuration.
@@ -26,6 +29,30 @@ pub struct Context {
     pub start_permit: StartPermit,
     /// The receiver of progress messages.
     pub progress: Progress,
+    /// The key store that the manifest names.
+    pub key_store: Option<KeyStoreSettings>,
+    /// The connections of the providers that [`Provider::uses`](super::Provider::uses) names.
+    pub used: UsedConnections,
+}
+
+/// `[keystore]`: where keys are stored that must outlive every node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyStoreSettings {
+    /// The file, or the folder if there are no recipients.
+    pub file: PathBuf,
+    /// The age recipients for which the file is encrypted.
+    pub recipients: Vec<String>,
+}
+
+/// The connections of other providers that a provider uses, by the name of the provider.
+#[derive(Clone, Default)]
+pub struct UsedConnections(pub BTreeMap<&'static str, Arc<dyn Connection>>);
+
+/// Writes the names of the providers.
+impl fmt::Debug for UsedConnections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 impl Context {

@@ -26,6 +26,12 @@ pub trait Provider: Send + Sync {
         Vec::new()
     }
 
+    /// Returns the names of the providers whose connections this provider uses, for example to reach nodes. They are in
+    /// [`Context::used`](super::Context::used), with the configuration of `[providers.NAME]`.
+    fn uses(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Returns the dependencies that a manifest does not have to declare, as pairs of indexes into `instances`: the first comes before the second.
     ///
     /// For example, a directory comes before the files in it, and a Namespace before the objects in it. `instances` are all instances of this provider, with

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::manifest::ProbeKind;
+use crate::manifest::{KEY_STORE, ProbeKind};
 use crate::model::schema::duration_pattern;
 use crate::model::{Attribute, Kind, Schema};
 use crate::provider::{Declaration, Provider, ResourceType, TargetKind};
@@ -66,6 +66,7 @@ pub fn json_schema(schemas: &BlockSchemas) -> Value {
             "nodes": map_of(node()),
             "providers": object(providers),
             "backend": object(backends),
+            "keystore": block(&KEY_STORE, Map::new()),
             "environments": environments,
             "resource": object(resources),
             "data": object(data_sources),

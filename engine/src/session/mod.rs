@@ -15,9 +15,14 @@ use moorfast_state::EnvironmentName;
 use crate::configuration::evaluate::conformed;
 use crate::configuration::expand::{Binding, Expanded};
 use crate::configuration::scope::{InstanceScope, Values};
-use crate::model::{Attributes, Diagnostic};
+use crate::manifest::KEY_STORE;
+use crate::model::{Attributes, Diagnostic, Value};
+use crate::provider::catalog::Catalog;
 use crate::provider::protected_connection::ProtectedConnection;
-use crate::provider::{Class, Connection, Context, Progress, Provider, ProviderError, Redaction, StartPermit};
+use crate::provider::{
+    Class, Connection, Context, KeyStoreSettings, Progress, Provider, ProviderError, Redaction, StartPermit,
+    UsedConnections,
+};
 
 /// The configured providers of one run, by the name of the provider instance.
 pub(crate) struct Session {
@@ -39,7 +44,8 @@ impl Session {
     ) -> Result<Self, Failure> {
         let mut connections: HashMap<String, Arc<dyn Connection>> = HashMap::new();
         let start_permit = StartPermit::until(interrupt.stop.clone());
-        for alias in aliases {
+        let key_store = key_store(expanded).map_err(Failure::Manifest)?;
+        for alias in after_used(&expanded.catalog, aliases) {
             if connections.contains_key(&alias) {
                 continue;
             }
@@ -56,6 +62,10 @@ impl Session {
                 cancel: interrupt.cancel.clone(),
                 start_permit: start_permit.clone(),
                 progress: progress(events.clone()),
+                key_store: key_store.clone(),
+                used: UsedConnections(
+                    provider.uses().iter().filter_map(|name| Some((*name, connections.get(*name)?.clone()))).collect(),
+                ),
             };
             let connection = provider.configure(&config, context).await.map_err(|error| {
                 let error = Redaction::of(config.values()).error(error);
@@ -101,6 +111,34 @@ pub(crate) fn configuration(
     let block = expanded.manifest.providers.get(alias);
     let written = block.map(|b| b.attributes.as_slice()).unwrap_or_default();
     conformed(&provider.config_schema(), written, &scope)
+}
+
+/// Returns `aliases`, each after the providers that its provider uses.
+fn after_used(catalog: &Catalog, aliases: impl IntoIterator<Item = String>) -> Vec<String> {
+    let with_used = |alias: String| {
+        let used = catalog.provider(&alias).map(|provider| provider.uses()).unwrap_or_default();
+        used.iter().map(|name| (*name).to_owned()).chain([alias]).collect::<Vec<_>>()
+    };
+    aliases.into_iter().flat_map(with_used).collect()
+}
+
+/// Returns the settings of the key store, if the manifest has `[keystore]`.
+fn key_store(expanded: &Expanded) -> Result<Option<KeyStoreSettings>, Vec<Diagnostic>> {
+    let Some(block) = &expanded.manifest.key_store else { return Ok(None) };
+    let scope = InstanceScope::new(expanded, Values::none(), Binding::default());
+    let settings = conformed(&KEY_STORE, &block.attributes, &scope)?;
+    let file = settings.get("file").and_then(Value::as_str);
+    let file =
+        file.ok_or_else(|| vec![Diagnostic::error("the path of the key store is not known").at(block.span, "")])?;
+    let recipients = settings.get("recipients").filter(|recipients| !recipients.is_null());
+    let recipients = recipients.map(|list| list.as_list().unwrap_or_default());
+    if recipients.is_some_and(<[Value]>::is_empty) {
+        let nobody =
+            Diagnostic::error("the key store is encrypted for nobody: `recipients` is empty").at(block.span, "");
+        return Err(vec![nobody.help("add a public key, or remove `recipients` for a folder that is not encrypted")]);
+    }
+    let recipients = recipients.unwrap_or_default().iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    Ok(Some(KeyStoreSettings { file: expanded.manifest.root.join(file), recipients }))
 }
 
 /// Returns a progress channel that sends to `events`.

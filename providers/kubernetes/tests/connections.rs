@@ -105,6 +105,8 @@ async fn a_kubeconfig_of_a_resource_is_refused() {
         cancel: Default::default(),
         start_permit: Default::default(),
         progress: moorfast_engine::provider::Progress(None),
+        key_store: None,
+        used: moorfast_engine::provider::UsedConnections::default(),
     };
     let connection =
         moorfast_engine::provider::Provider::configure(&moorfast_kubernetes::KubernetesProvider, &config, context)

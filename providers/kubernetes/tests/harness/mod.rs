@@ -67,6 +67,8 @@ pub async fn connect(config: Json) -> Arc<dyn Connection> {
         cancel: Default::default(),
         start_permit: Default::default(),
         progress: Progress(None),
+        key_store: None,
+        used: moorfast_engine::provider::UsedConnections::default(),
     };
     KubernetesProvider.configure(&attributes(config), context).await.unwrap()
 }

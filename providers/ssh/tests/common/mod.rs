@@ -71,6 +71,8 @@ impl World {
             cancel: cancel.clone(),
             start_permit: StartPermit::default(),
             progress: Progress(None),
+            key_store: None,
+            used: moorfast_engine::provider::UsedConnections::default(),
         };
         let connection = SshProvider.configure(&attributes(config), context).await.unwrap();
         let target = Target::Node(Arc::new(node));
