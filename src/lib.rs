@@ -84,6 +84,11 @@ pub fn local(_: &RunOptions) -> Arc<dyn Provider> {
     Arc::new(moorfast_local::LocalProvider)
 }
 
+/// Builds the provider `pki`: certificate authorities, keys and certificates.
+pub fn pki(_: &RunOptions) -> Arc<dyn Provider> {
+    Arc::new(moorfast_pki::PkiProvider)
+}
+
 /// Runs the command line of this process with these providers.
 ///
 /// Manifests, the JSON Schema, the reference pages and `moorfast version` know exactly these providers. Call it once in a process.

@@ -1,5 +1,5 @@
 //! The `moorfast` binary.
 
 fn main() -> std::process::ExitCode {
-    moorfast::run(&[moorfast::ssh, moorfast::kubernetes, moorfast::local])
+    moorfast::run(&[moorfast::ssh, moorfast::kubernetes, moorfast::local, moorfast::pki])
 }

@@ -131,6 +131,7 @@ impl Drift {
             unread: unread.len(),
             new: self.since_last.then_some(reported.drift.len()),
             webhook_failed: delivered.map(|delivered| !delivered),
+            providers: &invocation.providers,
         };
         // The metrics describe all drift, not only the new drift.
         let metrics = render(invocation, &found, exit_of(&plan).worse(of_unread));

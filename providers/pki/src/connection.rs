@@ -1,0 +1,140 @@
+//! The connection of the provider: hands each request to its type.
+
+use async_trait::async_trait;
+use moorfast_engine::model::{Address, Attributes, Identified, Machine};
+use moorfast_engine::provider::{
+    Applied, Class, Connection, Context, DataRequest, Observed, Operation, PlanRequest, Proposal, ProviderError,
+    ReadRequest, ResourceType, Target,
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::certificates;
+use crate::data;
+use crate::store::KeyStore;
+use crate::stored::{self, Stored, StoredType};
+
+/// The configured provider.
+pub(crate) struct PkiConnection {
+    context: Context,
+    store: KeyStore,
+}
+
+impl PkiConnection {
+    pub(crate) fn new(context: Context) -> Self {
+        Self { store: KeyStore::of(&context), context }
+    }
+
+    /// Carries out an operation on an entry of the key store.
+    async fn change_entry(&self, operation: &Operation) -> Result<Applied, ProviderError> {
+        let stored = stored_type(&*operation.resource_type)?;
+        self.context.start_permit.check(&operation.address)?;
+        let (operation, store) = (operation.clone(), self.store.clone());
+        // A new RSA key takes seconds.
+        blocking(move || stored::apply(stored, &operation, &store)).await
+    }
+}
+
+#[async_trait]
+impl Connection for PkiConnection {
+    async fn identify(&self, target: &Target) -> Result<Option<Identified>, ProviderError> {
+        certificates::ssh(&self.context)?.identify(target).await
+    }
+
+    async fn accept_machine(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
+        certificates::ssh(&self.context)?.accept_machine(target, machine).await
+    }
+
+    async fn trust_machine(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
+        certificates::ssh(&self.context)?.trust_machine(target, machine).await
+    }
+
+    async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
+        let failed = |error| vec![Err(error); requests.len()];
+        let store = self.store.clone();
+        let entries = match blocking(move || store.read()).await {
+            Ok(entries) => entries,
+            Err(error) => return failed(error),
+        };
+        match target {
+            Target::Node(_) => match certificates::ssh(&self.context) {
+                Ok(ssh) => certificates::read(&*ssh, target, requests, &entries).await,
+                Err(error) => failed(error),
+            },
+            Target::Provider(_) => {
+                let read = |request: &ReadRequest| {
+                    stored::read(stored_type(&*request.resource_type)?, request, &self.store, &entries)
+                };
+                requests.iter().map(read).collect()
+            }
+        }
+    }
+
+    async fn plan(&self, target: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
+        match target {
+            Target::Node(_) => match certificates::ssh(&self.context) {
+                Ok(ssh) => certificates::plan(&*ssh, target, requests).await.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error); requests.len()],
+            },
+            Target::Provider(_) => {
+                let plan = |request: &PlanRequest| Ok(stored::plan(stored_type(&*request.resource_type)?, request));
+                requests.iter().map(plan).collect()
+            }
+        }
+    }
+
+    async fn apply(
+        &self,
+        target: &Target,
+        operations: &[Operation],
+        outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>,
+    ) {
+        // The receiver is gone only when the run is.
+        let report = |index, outcome| _ = outcomes.send((index, outcome));
+        match (target, certificates::ssh(&self.context)) {
+            (Target::Node(_), Ok(ssh)) => {
+                let (store, all) = (self.store.clone(), operations.to_vec());
+                match blocking(move || Ok(certificates::jobs(&all, &store))).await {
+                    Ok(jobs) => certificates::apply(&*ssh, target, jobs, &outcomes).await,
+                    Err(error) => (0..operations.len()).for_each(|index| report(index, Err(error.clone()))),
+                }
+            }
+            (Target::Node(_), Err(error)) => {
+                (0..operations.len()).for_each(|index| report(index, Err(error.clone())));
+            }
+            (Target::Provider(_), _) => {
+                for (index, operation) in operations.iter().enumerate() {
+                    report(index, self.change_entry(operation).await);
+                }
+            }
+        }
+    }
+
+    async fn read_data(&self, _: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
+        requests.iter().map(data::read).collect()
+    }
+
+    async fn wait_until_reachable(&self, target: &Target, waiting: &Address) -> Result<(), ProviderError> {
+        match target {
+            Target::Node(_) => certificates::ssh(&self.context)?.wait_until_reachable(target, waiting).await,
+            Target::Provider(_) => Ok(()),
+        }
+    }
+}
+
+/// Returns the type of a request whose object is in the key store.
+fn stored_type(resource_type: &dyn ResourceType) -> Result<&'static dyn Stored, ProviderError> {
+    let held = resource_type.downcast_ref::<StoredType>().map(|held| held.stored);
+    let unknown = || {
+        let summary = format!("the provider `pki` has no resource type `{}`", resource_type.name());
+        ProviderError::new(Class::Invalid, summary)
+    };
+    held.ok_or_else(unknown)
+}
+
+/// Runs `work`, which reads and writes files and makes keys, beside the other work of the run.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ProviderError> + Send + 'static,
+) -> Result<T, ProviderError> {
+    let ended = |_| Err(ProviderError::new(Class::Failed, "the work on the key store ended unexpectedly"));
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(ended)
+}
