@@ -9,6 +9,7 @@
 
 mod access;
 mod bootstrap;
+mod certificates;
 mod cli;
 mod drift;
 mod faults;
