@@ -1,5 +1,7 @@
 //! Certificates on a node: what a change keeps, what is drift, and what openssl says of the result. The node is this machine.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;

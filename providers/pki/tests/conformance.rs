@@ -1,5 +1,7 @@
 //! The laws of a provider, and those of the key store.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

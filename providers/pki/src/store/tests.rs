@@ -16,6 +16,13 @@ fn random(id: &str) -> Entry {
     Entry::Random { id: id.to_owned(), bytes: Zeroizing::new("c2VjcmV0".to_owned()) }
 }
 
+fn put(store: &KeyStore, name: &str, id: &str) -> Result<(), ProviderError> {
+    store.update(|entries| {
+        entries.put(name, random(id));
+        Ok(())
+    })
+}
+
 fn names(entries: &Entries) -> BTreeSet<String> {
     let json = serde_json::to_value(entries).unwrap();
     json["entries"].as_object().unwrap().keys().cloned().collect()
@@ -26,7 +33,7 @@ fn a_change_is_read_again_and_a_failed_one_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder.path().join("keys"), &[]);
     assert_eq!(store.read().unwrap(), Entries::default());
-    store.update(|entries| Ok(entries.put("random/a", random("1")))).unwrap();
+    put(&store, "random/a", "1").unwrap();
     let refused = ProviderError::new(moorfast_engine::provider::Class::Failed, "no");
     let failed = store.update(|entries| -> Result<(), _> {
         entries.put("random/b", random("2"));
@@ -34,7 +41,12 @@ fn a_change_is_read_again_and_a_failed_one_changes_nothing() {
     });
     assert_eq!(failed, Err(refused));
     assert_eq!(names(&store.read().unwrap()), ["random/a".to_owned()].into());
-    store.update(|entries| Ok(entries.destroy("random/a"))).unwrap();
+    store
+        .update(|entries| {
+            entries.destroy("random/a");
+            Ok(())
+        })
+        .unwrap();
     let entries = store.read().unwrap();
     assert!(entries.existing("random/a").is_none() && entries.get("random/a").is_some());
 }
@@ -44,7 +56,7 @@ fn without_recipients_only_the_owner_can_read_it() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("keys");
     let store = store(&place, &[]);
-    store.update(|entries| Ok(entries.put("random/a", random("1")))).unwrap();
+    put(&store, "random/a", "1").unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     let file = place.join(PLAIN_FILE);
     assert_eq!((mode(&place), mode(&file)), (0o700, 0o600));
@@ -58,11 +70,11 @@ fn damage_is_an_error_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("keys");
     let store = store(&place, &[]);
-    store.update(|entries| Ok(entries.put("random/a", random("1")))).unwrap();
+    put(&store, "random/a", "1").unwrap();
     let file = place.join(PLAIN_FILE);
     for text in ["", "{", "{\"version\":\"2\",\"entries\":{}}", "null"] {
         fs::write(&file, text).unwrap();
-        assert!(store.update(|entries| Ok(entries.put("random/b", random("2")))).is_err());
+        assert!(put(&store, "random/b", "2").is_err());
         assert_eq!(fs::read_to_string(&file).unwrap(), text);
     }
 }
@@ -92,7 +104,7 @@ fn child_writer() {
     let store = store(Path::new(&place), &[]);
     for number in 0.. {
         let name = format!("random/{}-{number}", std::process::id());
-        store.update(|entries| Ok(entries.put(&name, random("1")))).unwrap();
+        put(&store, &name, "1").unwrap();
         println!("\nstored {name}");
     }
 }
