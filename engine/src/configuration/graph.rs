@@ -44,7 +44,7 @@ impl Graph {
         for (i, instance) in expanded.instances.iter().enumerate() {
             for address in dependencies(expanded, instance, &mut locals, &mut errors) {
                 if let Some(before) = expanded.index.get(&address) {
-                    edges.update_edge(vertices[*before], vertices[i], ());
+                    edges.add_edge(vertices[*before], vertices[i], ());
                 }
             }
         }
@@ -58,9 +58,13 @@ impl Graph {
 
     /// Adds an edge from `before` to `after`, unless that would close a cycle.
     pub fn order(&mut self, before: usize, after: usize) {
+        // An instance has few dependencies, but it may have very many dependants.
+        if before == after || self.dependencies(after).any(|known| known == before) {
+            return;
+        }
         let (before, after) = (self.vertices[before], self.vertices[after]);
-        if before != after && !petgraph::algo::has_path_connecting(&self.edges, after, before, None) {
-            self.edges.update_edge(before, after, ());
+        if !petgraph::algo::has_path_connecting(&self.edges, after, before, None) {
+            self.edges.add_edge(before, after, ());
         }
     }
 

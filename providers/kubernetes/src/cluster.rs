@@ -54,7 +54,7 @@ pub(crate) struct Cluster {
     pub(crate) context: Context,
     connected: OnceCell<Connected>,
     failed_login: Mutex<Option<ProviderError>>,
-    discovered: Mutex<Option<(Arc<Discovery>, Instant)>>,
+    discovered: Mutex<Option<Discovered>>,
     requests: Arc<AtomicU64>,
     kinds: Kinds,
     /// The certificate requests and the time of the list. Many instances wait for their requests at the same time.
@@ -65,6 +65,13 @@ pub(crate) struct Cluster {
 
 /// All certificate requests, oldest first.
 pub(crate) type CertificateRequests = Arc<Vec<CertificateSigningRequest>>;
+
+/// A discovery, and the kinds that were looked up in it. A lookup copies all kinds of a version, and a plan needs one for each object.
+struct Discovered {
+    discovery: Discovery,
+    at: Instant,
+    found: HashMap<GroupVersionKind, Option<Served>>,
+}
 
 struct Connected {
     client: Client,
@@ -212,19 +219,21 @@ impl Cluster {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let gvk = GroupVersionKind::gvk(group, version, kind);
         let mut discovered = self.discovered.lock().await;
-        if let Some((discovery, at)) = discovered.as_ref() {
-            let found = find(discovery, &gvk);
-            if found.is_some() || at.elapsed() < DISCOVERY_AGE {
+        if let Some(known) = discovered.as_mut() {
+            let found = known.find(&gvk);
+            if found.is_some() || known.at.elapsed() < DISCOVERY_AGE {
                 return Ok(found);
             }
         }
-        let discovery = Arc::new(self.discover().await?);
+        let discovery = self.discover().await?;
         self.kinds.add(&discovery);
-        let found = find(&discovery, &gvk);
+        let mut fresh = Discovered { discovery, at: Instant::now(), found: HashMap::new() };
+        let found = fresh.find(&gvk);
         if found.is_none() {
             self.check_not_served(api_version).await?;
         }
-        *discovered = Some((discovery, Instant::now()));
+        fresh.at = Instant::now();
+        *discovered = Some(fresh);
         Ok(found)
     }
 
@@ -271,7 +280,7 @@ impl Cluster {
         // Fills the discovery cache.
         self.served("v1", "Namespace").await?;
         let discovered = self.discovered.lock().await;
-        let Some((discovery, _)) = discovered.as_ref() else { return Ok(None) };
+        let Some(Discovered { discovery, .. }) = discovered.as_ref() else { return Ok(None) };
         let found = discovery.get(group).and_then(|g| g.recommended_kind(kind));
         Ok(found
             .map(|(resource, capabilities)| Served { resource, namespaced: capabilities.scope == Scope::Namespaced }))
@@ -285,7 +294,7 @@ impl Cluster {
         // Fills the discovery cache.
         self.served("v1", "Namespace").await?;
         let discovered = self.discovered.lock().await;
-        let groups = discovered.iter().flat_map(|(discovery, _)| discovery.groups());
+        let groups = discovered.iter().flat_map(|known| known.discovery.groups());
         let resources =
             groups.flat_map(|group| group.versions().flat_map(|version| group.versioned_resources(version)));
         Ok(resources.map(|(resource, _)| (resource.api_version, resource.kind)).collect())
@@ -367,9 +376,19 @@ impl Cluster {
     }
 }
 
-fn find(discovery: &Discovery, gvk: &GroupVersionKind) -> Option<Served> {
-    let (resource, capabilities) = discovery.resolve_gvk(gvk)?;
-    Some(Served { resource, namespaced: capabilities.scope == Scope::Namespaced })
+impl Discovered {
+    /// Returns the kind `gvk`, if it is served.
+    fn find(&mut self, gvk: &GroupVersionKind) -> Option<Served> {
+        if let Some(found) = self.found.get(gvk) {
+            return found.clone();
+        }
+        let found = self
+            .discovery
+            .resolve_gvk(gvk)
+            .map(|(resource, capabilities)| Served { resource, namespaced: capabilities.scope == Scope::Namespaced });
+        self.found.insert(gvk.clone(), found.clone());
+        found
+    }
 }
 
 /// Returns an error of the class `Timeout`.

@@ -395,8 +395,9 @@ impl ObjectOperation<'_> {
             }
             Err(error) => return Err(self.explain(error, "delete")),
         };
-        // The server answers with a status instead of the object if the object is gone already.
-        let Some(deleted) = deleted.left() else {
+        // If the object is gone already, the server answers with a status, or with the object as it was, which was never marked as being deleted.
+        let marked = deleted.left().filter(|object| object.metadata.deletion_timestamp.is_some());
+        let Some(deleted) = marked else {
             self.invalidate_discovery().await;
             return Ok(());
         };

@@ -32,7 +32,7 @@ pub(super) struct PrivateData {
 
 impl PrivateData {
     pub(super) fn read(private: &Json) -> Self {
-        serde_json::from_value(private.clone()).unwrap_or_default()
+        Self::deserialize(private).unwrap_or_default()
     }
 
     /// Returns the private data of an observation. Reading it takes time, so do it once for all objects of an instance.
