@@ -1,5 +1,5 @@
-//! How planning and applying grow with the number of resources: times of 10,000 against ten times those of 1,000, in one run. And what a thousand nodes from
-//! data cost, against nodes that are written out.
+//! How planning and applying grow with the number of resources, from 1,000 to 100,000 in one run. And what a thousand nodes from data cost, against nodes that
+//! are written out.
 //!
 //! `cargo bench -p moorfast-engine`
 
@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 use moorfast_engine::plan::PlanOptions;
 use support::Bench;
 
+/// The allocator of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long each stage took.
 struct Times {
     load: Duration,
@@ -20,19 +24,24 @@ struct Times {
     plan: Duration,
 }
 
+/// The numbers of resources.
+const COUNTS: [usize; 3] = [1_000, 10_000, 100_000];
+
 fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let small = runtime.block_on(measure(1_000));
-    let large = runtime.block_on(measure(10_000));
-    println!("{:<28}{:>12}{:>12}{:>24}", "", "1,000", "10,000", "10,000 / (10 × 1,000)");
-    for (name, small, large) in [
-        ("load the manifest", small.load, large.load),
-        ("first apply", small.apply, large.apply),
-        ("plan without changes", small.plan, large.plan),
+    let times = COUNTS.map(|count| runtime.block_on(measure(count)));
+    let memory = peak_memory();
+    println!("{:<28}{:>12}{:>12}{:>12}{:>24}", "resources", "1,000", "10,000", "100,000", "growth from 10,000: n^");
+    for (name, time) in [
+        ("load the manifest", (|times| times.load) as fn(&Times) -> Duration),
+        ("first apply", |times| times.apply),
+        ("plan without changes", |times| times.plan),
     ] {
-        let ratio = large.as_secs_f64() / (10.0 * small.as_secs_f64());
-        println!("{name:<28}{small:>12.0?}{large:>12.0?}{ratio:>24.2}");
+        let [small, medium, large] = times.each_ref().map(time);
+        let exponent = (large.as_secs_f64() / medium.as_secs_f64()).log10();
+        println!("{name:<28}{small:>12.0?}{medium:>12.0?}{large:>12.0?}{exponent:>24.2}");
     }
+    println!("peak memory, with the objects of the benchmark: {} MiB", memory >> 10);
     let literal = runtime.block_on(measure_nodes(&literal_nodes(), DIRECT));
     let generated = runtime.block_on(measure_nodes(GENERATED_NODES, DIRECT));
     println!(
@@ -86,6 +95,13 @@ async fn measure_nodes(nodes: &str, value: &str) -> (Duration, Duration) {
     let plan =
         time(async { assert_eq!(bench.plan(&PlanOptions::default()).await.unwrap().changes.len(), 20_000) }).await;
     (validate, plan)
+}
+
+/// Returns the largest amount of memory that this process has used, in KiB.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
 async fn measure(count: usize) -> Times {

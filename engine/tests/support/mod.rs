@@ -122,7 +122,8 @@ impl Memory {
     fn refused(world: &World, key: &str, action: &OperationAction) -> Result<(), ProviderError> {
         let parent = key.rsplit_once('>').map(|(parent, _)| parent.to_owned());
         let inside = format!("{key}>");
-        let holds = world.items.keys().find(|other| other.starts_with(&inside));
+        let next = world.items.range(inside.clone()..).next();
+        let holds = next.map(|(other, _)| other).filter(|other| other.starts_with(&inside));
         let why = match (action, holds) {
             (OperationAction::Delete, Some(holds)) => format!("{key} is not empty: it holds {holds}"),
             (OperationAction::Create(_), _) if world.items.contains_key(key) => format!("{key} is there already"),
