@@ -12,7 +12,6 @@
 
 mod cluster;
 mod nodes;
-mod slow_network;
 #[path = "../../tests/e2e/support/mod.rs"]
 mod support;
 mod table;

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::slow_network::delayed;
 use crate::support::folder::Folder;
+use crate::support::proxy::Proxy;
 use crate::support::testbed::{Node, Testbed};
 use crate::table::{Table, time};
 
@@ -63,7 +63,7 @@ fn slow_look(testbed: &Testbed, table: &mut Table, work: &str, files: usize) {
         return;
     }
     let node = &testbed.facts.nodes[0];
-    let port = delayed(format!("{}:22", node.address), Duration::from_millis(50));
+    let Proxy { port, .. } = Proxy::start(format!("{}:22", node.address), Duration::from_millis(50));
     let folder = Folder::new(&manifest(testbed, std::slice::from_ref(node), Some(port), files));
     folder.expect(0, &["apply", "--auto-approve"]);
     let floor = || {

@@ -11,6 +11,7 @@ mod access;
 mod bootstrap;
 mod certificates;
 mod cli;
+mod counts;
 mod drift;
 mod faults;
 mod kill_matrix;

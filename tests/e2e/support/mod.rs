@@ -3,6 +3,7 @@
 pub mod folder;
 pub mod gate;
 pub mod processes;
+pub mod proxy;
 pub mod servers;
 pub mod snapshot;
 pub mod testbed;
