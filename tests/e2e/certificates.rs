@@ -132,3 +132,39 @@ fn a_key_store_without_recipients_is_warned_about() {
         Folder::new(manifest.split_once("[resource").map(|(_, rest)| format!("[resource{rest}")).unwrap().as_str());
     without.expect(1, &["plan"]).complains("the manifest has no key store");
 }
+
+#[test]
+fn a_kubeconfig_is_written_before_there_is_an_api_server() {
+    let folder = Folder::new(
+        r#"
+[keystore]
+file = "keys"
+
+[nodes.here]
+transport = "local"
+sudo      = false
+
+[resource.pki_authority.ca]
+name        = "ca"
+common_name = "ca"
+
+[resource.kubernetes_kubeconfig.scheduler]
+server                  = "https://127.0.0.1:1"
+certificate_authority   = "${pki_authority.ca.certificate}"
+client_certificate_path = "/etc/kubernetes/scheduler.crt"
+client_key_path         = "/etc/kubernetes/scheduler.key"
+
+[resource.ssh_file.scheduler]
+on      = "here"
+path    = "${path.root}/scheduler.kubeconfig"
+content = "${kubernetes_kubeconfig.scheduler.content}"
+
+[providers.kubernetes]
+kubeconfig = "admin.kubeconfig"
+depends_on = ["ssh_file.scheduler"]
+"#,
+    );
+    folder.expect(0, &["apply", "-auto-approve"]);
+    assert!(folder.read("scheduler.kubeconfig").contains("client-key: /etc/kubernetes/scheduler.key"));
+    folder.expect(0, &["plan", "-detailed-exitcode"]);
+}

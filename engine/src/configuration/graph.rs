@@ -445,7 +445,10 @@ fn dependencies(
             None => errors.push(unknown_resource(expanded, pattern, span)),
         }
     }
-    found.extend(provider_dependencies(expanded, &instance.provider).filter(|address| *address != instance.address));
+    if instance.resource_type.accesses_target() {
+        found
+            .extend(provider_dependencies(expanded, &instance.provider).filter(|address| *address != instance.address));
+    }
     if resource.address.mode == Mode::Managed && found.contains(&instance.address) {
         let message = format!("`{}` refers to itself", instance.address);
         errors.push(Diagnostic::error(message).at(resource.span, "").help("use `self` in a postcondition"));
@@ -479,7 +482,8 @@ fn circular_providers(expanded: &Expanded) -> Vec<Diagnostic> {
     for (alias, block) in &expanded.manifest.providers {
         for (pattern, span) in &block.depends_on {
             let dependencies = matching(expanded, pattern, &Binding::default()).unwrap_or_default();
-            if dependencies.iter().filter_map(|address| expanded.instance(address)).any(|i| i.provider == *alias) {
+            let is_own = |i: &Instance| i.provider == *alias && i.resource_type.accesses_target();
+            if dependencies.iter().filter_map(|address| expanded.instance(address)).any(is_own) {
                 let message = format!("the provider `{alias}` depends on `{pattern}`, which it manages itself");
                 let help = "`depends_on` of a provider names resources of other providers that start its API, such as a unit on a node";
                 errors.push(Diagnostic::error(message).at(*span, "").help(help));

@@ -93,6 +93,12 @@ pub trait ResourceType: Any + Send + Sync {
         None
     }
 
+    /// Whether the objects are in the target of the provider, such as a cluster. Otherwise an instance exists only in moorfast: it neither depends on the resources
+    /// that start the target (`depends_on` of the provider's configuration), nor waits until the target answers.
+    fn accesses_target(&self) -> bool {
+        true
+    }
+
     /// Whether objects of this type have a health, so that [`Connection::wait_until_healthy`](super::Connection::wait_until_healthy) can be called for them.
     fn has_health(&self) -> bool {
         false

@@ -210,7 +210,10 @@ impl<'a> Runner<'a> {
                 return self.stop_without_state(error);
             }
         };
-        let Some(first) = prepared.first().map(|(part, _)| self.context.change(part.change)) else {
+        // One part that waits for the cluster makes the whole call wait.
+        let mut changes = prepared.iter().map(|(part, _)| self.context.change(part.change));
+        let Some(first) = changes.clone().find(|change| self.waits_for_cluster(change)).or_else(|| changes.next())
+        else {
             return self.schedule.call_over(call);
         };
         let destination = self.destination(first);
@@ -223,8 +226,17 @@ impl<'a> Runner<'a> {
         Some(Destination {
             connection: self.context.session.connection(&change.provider)?.clone(),
             target: self.context.target(change)?,
-            waiting: self.starting_clusters.contains(&change.provider).then(|| change.address.clone()),
+            waiting: self.waits_for_cluster(change).then(|| change.address.clone()),
         })
+    }
+
+    /// Whether a change must wait until the cluster answers that this run starts.
+    fn waits_for_cluster(&self, change: &Change) -> bool {
+        let accesses_target = || {
+            let entry = self.context.expanded.catalog.find(&change.address.resource);
+            entry.is_none_or(|entry| entry.resource_type.accesses_target())
+        };
+        self.starting_clusters.contains(&change.provider) && accesses_target()
     }
 
     /// Returns the requests of a call, and reports the operations as started.

@@ -21,6 +21,8 @@ use crate::resource::{Reading, Resource};
 pub(crate) struct KubeconfigFile;
 
 const CONTENT: &str = "content";
+/// The attributes of which one sets how the user logs in.
+const LOGINS: [&str; 4] = ["token", "client_certificate", "client_certificate_path", "exec"];
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     let exec = vec![
@@ -32,8 +34,8 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     ];
     let schema = Schema::new(
         "A kubeconfig with one cluster, one user and one context, as `kubectl config set-*` writes it. The resource only renders the text in \
-         `content`; use an `ssh_file` to write it to a node. The user logs in with `token`, with `client_certificate` and `client_key`, or with `exec`. \
-         The kubeconfig stays unchanged after its bootstrap token was retired because the node joined.",
+         `content`; use an `ssh_file` to write it to a node. The user logs in with `token`, with `client_certificate` and `client_key`, with `client_certificate_path` and `client_key_path`, or with `exec`. \
+         It does not wait for the cluster that `depends_on` of `[providers.kubernetes]` starts. The kubeconfig stays unchanged after its bootstrap token was retired because the node joined.",
         [
             Attribute::optional("cluster", Kind::String, "Name of the cluster in the kubeconfig.").or("kubernetes"),
             Attribute::required("server", Kind::String, "URL of the API server, for example `https://10.0.0.1:6443`."),
@@ -63,6 +65,16 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
                 "Private key of the client certificate as PEM text. It is embedded.",
             )
             .secret(),
+            Attribute::optional(
+                "client_certificate_path",
+                Kind::String,
+                "Path of the client certificate on the node where the kubeconfig is used, for example `certificate_path` of a `pki_certificate`.",
+            ),
+            Attribute::optional(
+                "client_key_path",
+                Kind::String,
+                "Path of the private key of the client certificate on that node.",
+            ),
             Attribute::optional("exec", Kind::Object(exec), "Exec plugin: a program that prints credentials."),
             Attribute::computed(CONTENT, Kind::String, "Kubeconfig as YAML.").secret(),
         ],
@@ -92,19 +104,22 @@ impl ResourceType for KubeconfigFile {
                 "use the form https://HOST:PORT",
             ));
         }
-        if is_set("client_certificate") != is_set("client_key") {
-            found.push(invalid(
-                "client_key",
-                "`client_certificate` and `client_key` must be set together",
-                "set both or neither",
-            ));
+        for (certificate, key) in [("client_certificate", "client_key"), ("client_certificate_path", "client_key_path")]
+        {
+            if is_set(certificate) != is_set(key) {
+                found.push(invalid(
+                    key,
+                    &format!("`{certificate}` and `{key}` must be set together"),
+                    "set both or neither",
+                ));
+            }
         }
-        let logins = ["token", "client_certificate", "exec"].into_iter().filter(|n| is_set(n)).collect::<Vec<_>>();
+        let logins = LOGINS.into_iter().filter(|n| is_set(n)).collect::<Vec<_>>();
         if let [_, second, ..] = logins.as_slice() {
             found.push(invalid(
                 second,
                 "more than one login method is set",
-                "keep one of `token`, `client_certificate` and `exec`",
+                "keep one of `token`, `client_certificate`, `client_certificate_path` and `exec`",
             ));
         }
         for name in ["certificate_authority", "client_certificate"] {
@@ -117,6 +132,11 @@ impl ResourceType for KubeconfigFile {
             }
         }
         found
+    }
+
+    /// A kubeconfig is only a text: the components of a cluster need theirs before there is an API server.
+    fn accesses_target(&self) -> bool {
+        false
     }
 
     /// Returns `None`: the text exists only in moorfast, so only the address identifies it.
@@ -234,7 +254,9 @@ fn context(attributes: &Attributes) -> Json {
 
 fn user(attributes: &Attributes) -> Json {
     object([
+        ("client-certificate", plain(attributes, "client_certificate_path")),
         ("client-certificate-data", encoded(attributes, "client_certificate")),
+        ("client-key", plain(attributes, "client_key_path")),
         ("client-key-data", encoded(attributes, "client_key")),
         ("exec", exec(attributes)),
         ("token", plain(attributes, "token")),
@@ -300,6 +322,21 @@ mod tests {
         assert_eq!(content(Value::Unknown), Value::Unknown.sensitive());
         assert_eq!(content(Value::Retained.sensitive()), Value::Retained.sensitive());
         assert!(matches!(content("a.b".into()), Value::Sensitive(_)));
+    }
+
+    #[test]
+    fn a_client_certificate_on_the_node_is_named_by_its_path() {
+        let paths = [("client_certificate_path", "/etc/cm.crt".into()), ("client_key_path", "/etc/cm.key".into())];
+        let read = kube::config::Kubeconfig::from_yaml(&render(&attributes(&paths)).unwrap()).unwrap();
+        let user = read.auth_infos[0].auth_info.clone().unwrap();
+        let files = (user.client_certificate.as_deref(), user.client_key.as_deref());
+        assert_eq!(files, (Some("/etc/cm.crt"), Some("/etc/cm.key")));
+        let with = |names: &[&'static str]| {
+            let pairs: Vec<_> = names.iter().map(|name| (*name, Value::from("x"))).collect();
+            KubeconfigFile.validate(&attributes(&pairs)).len()
+        };
+        assert_eq!(with(&["client_certificate_path"]), 1);
+        assert_eq!(with(&["client_certificate_path", "client_key_path", "token"]), 1);
     }
 
     #[test]
