@@ -8,13 +8,14 @@ use std::time::Duration;
 use moorfast_engine::model::{self, Address, Machine, Node};
 use moorfast_engine::provider::{Class, Context, Progress, ProviderError, StartPermit};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, RwLock, Semaphore};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{self, LimitExceeded, Stderr, Stdout};
 use crate::duration;
 use crate::failure::LINES;
+use crate::limits::QUICK_LIMIT;
 use crate::machine;
 use crate::preconditions::Preconditions;
 use crate::script::{Script, Section};
@@ -26,6 +27,9 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// The interval between two reports about an upload. On a slow connection, the first one comes long before the end.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The pause between two attempts to reach a machine that reboots.
+const BOOT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Counts of the work on nodes, for the statistics.
 #[derive(Debug, Default)]
@@ -60,6 +64,8 @@ pub(crate) struct NodeShell {
     /// The machine that answered first. No other machine is changed.
     machine: OnceLock<Machine>,
     sessions: Arc<Semaphore>,
+    /// Held by each script, and by a reboot alone.
+    in_use: RwLock<()>,
     counters: Arc<Counters>,
     cancel: CancellationToken,
     start_permit: StartPermit,
@@ -98,6 +104,7 @@ impl NodeShell {
             transport,
             machine: OnceLock::new(),
             sessions: Arc::new(Semaphore::new(sessions)),
+            in_use: RwLock::new(()),
             counters,
             cancel: context.cancel.clone(),
             start_permit: context.start_permit.clone(),
@@ -145,7 +152,71 @@ impl NodeShell {
         self.run(script, upload, limit, || self.start_permit.check(&self.node.name)).await
     }
 
+    /// Runs `request`, which may request a reboot, while no other script runs on the node, and waits until the machine has booted again. Then it runs `after`. Returns the
+    /// sections of the last script that ran. `request` reports the boot-id that will end in the field `ends_boot`. `report_wait` is called at each attempt to reach the machine.
+    ///
+    /// # Errors
+    /// If a script could not start, or if the machine does not answer with another boot-id within `limit`.
+    pub(crate) async fn reboot(
+        &self,
+        request: &Script,
+        after: &Script,
+        limit: Duration,
+        report_wait: impl Fn(),
+    ) -> Result<Vec<Section>, ProviderError> {
+        let _alone = self.in_use.write().await;
+        let end = Instant::now() + limit;
+        let requested = self.run_now(request, None, limit, || self.start_permit.check(&self.node.name)).await?;
+        if requested.iter().any(|section| section.status != Some(0)) {
+            return Ok(requested);
+        }
+        if let Some(ended) = requested.iter().find_map(|section| section.field("ends_boot")) {
+            self.wait_for_boot_after(ended, end, limit, report_wait).await?;
+        }
+        self.run_now(after, None, QUICK_LIMIT, || Ok(())).await
+    }
+
+    /// Waits until the machine answers with another boot-id than `ended`.
+    async fn wait_for_boot_after(
+        &self,
+        ended: &str,
+        end: Instant,
+        limit: Duration,
+        report_wait: impl Fn(),
+    ) -> Result<(), ProviderError> {
+        let script = Script::of(machine::READ);
+        loop {
+            report_wait();
+            sleep(BOOT_PAUSE).await;
+            match self.run_now(&script, None, QUICK_LIMIT, || Ok(())).await {
+                Ok(sections) if sections.iter().any(|s| s.field("boot_id").is_some_and(|boot| boot != ended)) => {
+                    return Ok(());
+                }
+                Err(error) if matches!(error.class, Class::Identity | Class::Cancelled) => return Err(error),
+                _ if Instant::now() > end => {
+                    let why = format!("the machine did not boot again within {}", duration::shown(limit));
+                    return Err(ProviderError::new(Class::Timeout, why).help(
+                        "look at its console; the next run finds out whether it rebooted (`timeouts = { … }` on the resource permits more time)",
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Runs `script` as soon as the machine does not reboot.
     async fn run(
+        &self,
+        script: &Script,
+        upload: Option<Upload>,
+        limit: Duration,
+        check_permit: impl Fn() -> Result<(), ProviderError>,
+    ) -> Result<Vec<Section>, ProviderError> {
+        let _in_use = self.in_use.read().await;
+        self.run_now(script, upload, limit, check_permit).await
+    }
+
+    async fn run_now(
         &self,
         script: &Script,
         upload: Option<Upload>,

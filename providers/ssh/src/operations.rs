@@ -21,7 +21,7 @@ use crate::question::Question;
 use crate::reading::observe;
 use crate::resource::{Resource, ShellTask, label};
 use crate::resource_type::resource_of;
-use crate::script::{Answered, Script, Section, divided};
+use crate::script::{Answered, Script, Section, divided, per_section};
 use crate::sources::Sources;
 use crate::subject::Subject;
 use crate::writes::{self, Group};
@@ -106,13 +106,29 @@ impl Executor<'_> {
                 path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
             ),
         });
+        let limit = job.operation.timeout.or(job.task.limit).unwrap_or(LONG_LIMIT);
+        if let Some(after) = &job.task.after_boot {
+            return self.reboot(&job, after, limit).await;
+        }
         let script = match (&upload, job.task.packages) {
             (Some(_), _) => Script::receiving(&job.body()),
             (None, true) => Script::unstoppable(&job.body()),
             (None, false) => Script::of(&job.body()),
         };
-        let limit = job.operation.timeout.or(job.task.limit).unwrap_or(LONG_LIMIT);
         self.run(Exec { jobs: vec![&job], groups: Vec::new(), script, upload, limit }).await;
+    }
+
+    /// Carries out an operation that may reboot the machine, and reads its result after the boot.
+    async fn reboot(&self, job: &Job<'_>, after: &str, limit: Duration) {
+        let request = Script::of(&job.task.body);
+        let after = Script::of(&format!("{after}{}", job.resource.read_script(&job.subject)));
+        let report_wait = || {
+            self.progress.report(&job.operation.address, "waiting until the machine has booted again".to_owned());
+        };
+        let answers = self.shell.reboot(&request, &after, limit, report_wait).await;
+        if let Some(answer) = per_section(answers, 1).pop() {
+            self.send(job.index, job.finish(&self.shell.node, answer, &Findings::default(), self.sources));
+        }
     }
 
     /// Runs an exec, reads the objects of its jobs, and sends their outcomes. Returns the jobs that their group did not carry out.

@@ -20,6 +20,8 @@ mod packages;
 mod parameters;
 #[path = "node/processes.rs"]
 mod processes;
+#[path = "node/reboots.rs"]
+mod reboots;
 #[path = "node/repositories.rs"]
 mod repositories;
 #[path = "node/time_zone.rs"]

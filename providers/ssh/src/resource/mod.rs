@@ -20,6 +20,7 @@ mod nftables_ruleset;
 pub(crate) mod nftables_table;
 mod package;
 mod proposal;
+mod reboot;
 mod repository;
 mod repository_apt;
 mod repository_dnf;
@@ -69,6 +70,7 @@ pub(crate) const RESOURCES: &[&dyn Resource] = &[
     &mount::Mount,
     &nftables_table::NftablesTable,
     &package::Package,
+    &reboot::Reboot,
     &swap::Swap,
     &sysctl::Sysctl,
     &timezone::Timezone,
@@ -200,6 +202,8 @@ pub(crate) struct ShellTask {
     pub(crate) answers: &'static [Topic],
     /// Whether the operation may take long, so that it gets an exec of its own.
     pub(crate) long: bool,
+    /// Shell that runs before the result is read, if the body may request a reboot: after the machine has booted again.
+    pub(crate) after_boot: Option<String>,
     /// Whether the operation uses the package manager, which permits one operation at a time and must not be interrupted.
     pub(crate) packages: bool,
     /// The default limit of the operation.
@@ -337,6 +341,7 @@ mod tests {
             ("ssh_timezone", json!({ "name": "UTC" }), "path:/etc/localtime"),
             ("ssh_hostname", json!({ "name": "gpu01" }), "path:/etc/hostname"),
             ("ssh_mount", json!({ "path": "/data" }), "mount:/data"),
+            ("ssh_reboot", json!({}), "reboot:of the machine"),
             ("ssh_apt_repository", json!({ "name": "k8s" }), "path:/etc/apt/sources.list.d/k8s.sources"),
             ("ssh_dnf_repository", json!({ "name": "k8s" }), "path:/etc/yum.repos.d/k8s.repo"),
             ("ssh_nftables_table", json!({ "family": "inet", "name": "filter" }), "table:inet filter"),

@@ -245,6 +245,11 @@ impl World {
         error
     }
 
+    /// Marks the last operation as one that did not end.
+    pub fn set_incomplete(&self, kind: &str) {
+        self.records.lock().unwrap().get_mut(kind).unwrap().incomplete = true;
+    }
+
     /// Applies without recording the result, as a run that crashes: only what the engine records in advance is known.
     pub async fn apply_and_crash(&self, kind: &str, desired: Attributes) {
         let full = Self::full(kind, desired.clone());
