@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::io::Read;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -78,11 +79,19 @@ impl Sshd {
             .spawn()
             .unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while !Self::answers(port) {
             assert!(Instant::now() < deadline, "sshd did not start");
             std::thread::yield_now();
         }
         process
+    }
+
+    /// Whether sshd answers. It logs a connection before it answers.
+    fn answers(port: u16) -> bool {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut start = [0; 4];
+        stream.read_exact(&mut start).is_ok() && start == *b"SSH-"
     }
 
     fn rekey(&mut self) {
@@ -231,10 +240,6 @@ async fn a_pinned_fingerprint_takes_no_connection_of_its_own() {
     assert!(made.success());
     sshd.restart(&format!("HostKey {ecdsa}\n"));
     fs::create_dir_all(sshd.data_dir()).unwrap();
-    // The two starts of sshd were each tested by a connection, which is logged a moment later.
-    while sshd.connections() < 2 {
-        tokio::task::yield_now().await;
-    }
     let print = |key: String| sshd.known(&Node { host_keys: vec![key], ..sshd.node() }).remove(0);
     let of_another_type = print(fs::read_to_string(sshd.path("ecdsa_key.pub")).unwrap());
     let desired = || attributes(json!({ "path": sshd.path("none"), "content": "" }));
