@@ -67,6 +67,20 @@ fn the_modules_of_a_layer_import_each_other_without_circles() {
 }
 
 #[test]
+fn a_provider_depends_on_no_other_provider() {
+    let folders = fs::read_dir("../providers").unwrap().map(|folder| folder.unwrap().path());
+    let manifests: Vec<_> = folders.map(|folder| folder.join("Cargo.toml")).filter(|file| file.exists()).collect();
+    assert!(manifests.len() >= 5, "{manifests:?}");
+    for file in manifests {
+        let manifest: toml::Table = fs::read_to_string(&file).unwrap().parse().unwrap();
+        let own = manifest["dependencies"].as_table().unwrap().keys().filter(|name| name.starts_with("moorfast-"));
+        let allowed = ["moorfast-engine", "moorfast-programs", "moorfast-kubeconfig"];
+        let others: Vec<_> = own.filter(|name| !allowed.contains(&name.as_str())).collect();
+        assert!(others.is_empty(), "{} depends on {others:?}", file.display());
+    }
+}
+
+#[test]
 fn the_modules_of_the_other_crates_import_each_other_without_circles() {
     for folder in [
         "state",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use super::{Class, Connection, ProviderError, StartPermit};
+use super::{Class, Connection, ProviderError, ResourceType, StartPermit};
 use crate::model::{Address, is_inside};
 
 /// The environment that a provider is configured with, in addition to its configuration.
@@ -31,8 +31,8 @@ pub struct Context {
     pub progress: Progress,
     /// The key store that the manifest names.
     pub key_store: Option<KeyStoreSettings>,
-    /// The connections of the providers that [`Provider::uses`](super::Provider::uses) names.
-    pub used: UsedConnections,
+    /// The providers that [`Provider::uses`](super::Provider::uses) names.
+    pub used: UsedProviders,
 }
 
 /// `[keystore]`: where keys are stored that must outlive every node.
@@ -44,12 +44,21 @@ pub struct KeyStoreSettings {
     pub recipients: Vec<String>,
 }
 
-/// The connections of other providers that a provider uses, by the name of the provider.
+/// The other providers that a provider uses, by name.
 #[derive(Clone, Default)]
-pub struct UsedConnections(pub BTreeMap<&'static str, Arc<dyn Connection>>);
+pub struct UsedProviders(pub BTreeMap<&'static str, UsedProvider>);
+
+/// Another provider that a provider uses.
+#[derive(Clone)]
+pub struct UsedProvider {
+    /// Its connection.
+    pub connection: Arc<dyn Connection>,
+    /// Its resource types, for requests to the connection.
+    pub resource_types: Vec<Arc<dyn ResourceType>>,
+}
 
 /// Writes the names of the providers.
-impl fmt::Debug for UsedConnections {
+impl fmt::Debug for UsedProviders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }

@@ -35,7 +35,7 @@ pub use access::{Finding, Need};
 pub use action::Action;
 pub use connection::Connection;
 pub use consequence::Consequence;
-pub use context::{Context, KeyStoreSettings, Progress, UsedConnections};
+pub use context::{Context, KeyStoreSettings, Progress, UsedProvider, UsedProviders};
 pub use definition::Provider;
 pub use error::{Class, ProviderError};
 pub use host_keys::HostKeys;

@@ -21,7 +21,7 @@ use crate::provider::catalog::Catalog;
 use crate::provider::protected_connection::ProtectedConnection;
 use crate::provider::{
     Class, Connection, Context, KeyStoreSettings, Progress, Provider, ProviderError, Redaction, StartPermit,
-    UsedConnections,
+    UsedProvider, UsedProviders,
 };
 
 /// The configured providers of one run, by the name of the provider instance.
@@ -63,9 +63,7 @@ impl Session {
                 start_permit: start_permit.clone(),
                 progress: progress(events.clone()),
                 key_store: key_store.clone(),
-                used: UsedConnections(
-                    provider.uses().iter().filter_map(|name| Some((*name, connections.get(*name)?.clone()))).collect(),
-                ),
+                used: used(provider.as_ref(), &expanded.catalog, &connections),
             };
             let connection = provider.configure(&config, context).await.map_err(|error| {
                 let error = Redaction::of(config.values()).error(error);
@@ -99,6 +97,19 @@ impl Session {
     pub async fn close(&self) {
         futures::future::join_all(self.connections.values().map(|c| c.close())).await;
     }
+}
+
+/// Returns the configured providers that `provider` uses.
+fn used(
+    provider: &dyn Provider,
+    catalog: &Catalog,
+    connections: &HashMap<String, Arc<dyn Connection>>,
+) -> UsedProviders {
+    let configured = |name: &&'static str| {
+        let connection = connections.get(*name)?.clone();
+        Some((*name, UsedProvider { connection, resource_types: catalog.provider(name)?.resource_types() }))
+    };
+    UsedProviders(provider.uses().iter().filter_map(configured).collect())
 }
 
 /// Returns the configuration of a provider instance in the manifest, validated and with defaults.

@@ -106,7 +106,7 @@ async fn a_kubeconfig_of_a_resource_is_refused() {
         start_permit: Default::default(),
         progress: moorfast_engine::provider::Progress(None),
         key_store: None,
-        used: moorfast_engine::provider::UsedConnections::default(),
+        used: moorfast_engine::provider::UsedProviders::default(),
     };
     let connection =
         moorfast_engine::provider::Provider::configure(&moorfast_kubernetes::KubernetesProvider, &config, context)

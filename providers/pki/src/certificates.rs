@@ -5,12 +5,12 @@ use std::sync::Arc;
 use moorfast_engine::model::{Attributes, Value};
 use moorfast_engine::provider::{
     Applied, Class, Connection, Consequence, Context, Observed, Operation, OperationAction, PlanRequest, Proposal,
-    ProposedAction, ProviderError, ReadRequest, Target,
+    ProposedAction, ProviderError, ReadRequest, ResourceType, Target,
 };
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::attributes::with_limited;
-use crate::node_files::{self, KnownKey, NodeFiles, Part};
+use crate::node_files::{self, FILE, KnownKey, NodeFiles, Part};
 use crate::resource::authority::is_limited;
 use crate::resource::certificate::{self, Written};
 use crate::store::{Entries, KeyStore};
@@ -18,33 +18,42 @@ use crate::store::{Entries, KeyStore};
 /// A reading of a file: what was found, or `None` if there is no file.
 type Found = Result<Option<Observed>, ProviderError>;
 
-/// Returns the connection of the provider `ssh`.
-///
-/// # Errors
-/// If the program has no provider `ssh`.
-pub(crate) fn ssh(context: &Context) -> Result<Arc<dyn Connection>, ProviderError> {
-    let missing = || ProviderError::new(Class::Invalid, "`pki_certificate` needs the provider `ssh`");
-    context.used.0.get("ssh").cloned().ok_or_else(missing)
+/// The provider `ssh`, which reads and writes the files of certificates.
+pub(crate) struct Ssh {
+    /// Its connection.
+    pub(crate) connection: Arc<dyn Connection>,
+    /// The type of the files.
+    pub(crate) file_type: Arc<dyn ResourceType>,
+}
+
+impl Ssh {
+    /// Returns the provider.
+    ///
+    /// # Errors
+    /// If the program has no provider `ssh`.
+    pub(crate) fn of(context: &Context) -> Result<Self, ProviderError> {
+        let used = context.used.0.get("ssh").and_then(|ssh| {
+            let file_type = ssh.resource_types.iter().find(|resource_type| resource_type.name() == FILE)?;
+            Some(Self { connection: ssh.connection.clone(), file_type: file_type.clone() })
+        });
+        used.ok_or_else(|| ProviderError::new(Class::Invalid, "`pki_certificate` needs the provider `ssh`"))
+    }
 }
 
 /// Reads the certificates.
-pub(crate) async fn read(
-    ssh: &dyn Connection,
-    target: &Target,
-    requests: &[ReadRequest],
-    entries: &Entries,
-) -> Vec<Found> {
+pub(crate) async fn read(ssh: &Ssh, target: &Target, requests: &[ReadRequest], entries: &Entries) -> Vec<Found> {
     let known: Vec<_> = requests.iter().map(known_key).collect();
     let mut files = Vec::new();
     let mut is_asked = Vec::new();
     for (request, known) in requests.iter().zip(&known) {
-        let both = [Part::Key, Part::Certificate].map(|part| node_files::read_request(part, request, known.as_ref()));
+        let both = [Part::Key, Part::Certificate]
+            .map(|part| node_files::read_request(&ssh.file_type, part, request, known.as_ref()));
         is_asked.push(both.iter().all(Option::is_some));
         if let [Some(key), Some(certificate)] = both {
             files.extend([key, certificate]);
         }
     }
-    let mut answers = ssh.read(target, &files).await.into_iter();
+    let mut answers = ssh.connection.read(target, &files).await.into_iter();
     let mut next = || answers.next().unwrap_or_else(|| Err(no_answer()));
     let mut found = Vec::new();
     for ((request, known), is_asked) in requests.iter().zip(&known).zip(is_asked) {
@@ -57,7 +66,7 @@ pub(crate) async fn read(
 }
 
 /// Plans the certificates, with the obstacles that the provider `ssh` finds for their files.
-pub(crate) async fn plan(ssh: &dyn Connection, target: &Target, requests: &[PlanRequest]) -> Vec<Proposal> {
+pub(crate) async fn plan(ssh: &Ssh, target: &Target, requests: &[PlanRequest]) -> Vec<Proposal> {
     let mut proposals: Vec<_> = requests.iter().map(certificate::plan).collect();
     let mut files = Vec::new();
     let mut owners = Vec::new();
@@ -67,13 +76,13 @@ pub(crate) async fn plan(ssh: &dyn Connection, target: &Target, requests: &[Plan
         }
         let found = files_of(request.observed.as_ref());
         for part in [Part::Key, Part::Certificate] {
-            if let Some(file) = node_files::plan_request(part, request, &found) {
+            if let Some(file) = node_files::plan_request(&ssh.file_type, part, request, &found) {
                 files.push(file);
                 owners.push(index);
             }
         }
     }
-    for (index, proposal) in owners.into_iter().zip(ssh.plan(target, &files).await) {
+    for (index, proposal) in owners.into_iter().zip(ssh.connection.plan(target, &files).await) {
         let obstacles = proposal.map(|proposal| proposal.consequences).unwrap_or_default();
         let obstacles = obstacles.into_iter().filter(|c| matches!(c, Consequence::Obstacle { .. }));
         let known = &mut proposals[index].consequences;
@@ -95,14 +104,18 @@ pub(crate) struct Job {
 }
 
 /// Prepares the operations: makes keys and issues certificates.
-pub(crate) fn jobs(operations: &[Operation], store: &KeyStore) -> Vec<Result<Job, ProviderError>> {
+pub(crate) fn jobs(
+    file_type: &Arc<dyn ResourceType>,
+    operations: &[Operation],
+    store: &KeyStore,
+) -> Vec<Result<Job, ProviderError>> {
     let entries = store.read().map(Arc::new);
-    operations.iter().map(|operation| Job::of(operation, entries.clone()?)).collect()
+    operations.iter().map(|operation| Job::of(file_type, operation, entries.clone()?)).collect()
 }
 
 /// Carries out the prepared operations, and reports each.
 pub(crate) async fn apply(
-    ssh: &dyn Connection,
+    ssh: &Ssh,
     target: &Target,
     jobs: Vec<Result<Job, ProviderError>>,
     outcomes: &UnboundedSender<(usize, Result<Applied, ProviderError>)>,
@@ -117,7 +130,7 @@ pub(crate) async fn apply(
             }
         }
     };
-    tokio::join!(ssh.apply(target, &files, sender), receive);
+    tokio::join!(ssh.connection.apply(target, &files, sender), receive);
     let mut ended = ended.into_iter().map(|outcome| outcome.unwrap_or_else(|| Err(no_answer())));
     for (index, job) in jobs.into_iter().enumerate() {
         let mut next = || ended.next().unwrap_or_else(|| Err(no_answer()));
@@ -131,12 +144,17 @@ pub(crate) async fn apply(
 }
 
 impl Job {
-    fn of(operation: &Operation, entries: Arc<Entries>) -> Result<Self, ProviderError> {
+    fn of(
+        file_type: &Arc<dyn ResourceType>,
+        operation: &Operation,
+        entries: Arc<Entries>,
+    ) -> Result<Self, ProviderError> {
         let unknown = || ProviderError::new(Class::Invalid, "the paths of the certificate are not known");
         let desired = match &operation.action {
             OperationAction::Create(desired) | OperationAction::Update(desired) => desired,
             OperationAction::Delete => {
-                let [key, certificate] = [Part::Key, Part::Certificate].map(|part| node_files::remove(part, operation));
+                let [key, certificate] =
+                    [Part::Key, Part::Certificate].map(|part| node_files::remove(file_type, part, operation));
                 let files = [key.ok_or_else(unknown)?, certificate.ok_or_else(unknown)?];
                 return Ok(Self { operation: operation.clone(), files, written: None, entries });
             }
@@ -152,7 +170,7 @@ impl Job {
         let known = known.as_ref().map(|key| key.public_key.as_str());
         let written = certificate::make(&desired, observed, &before, known, &entries)?;
         let write = |part, content: Option<&str>| {
-            node_files::write(part, operation, &desired, &before, content).ok_or_else(unknown)
+            node_files::write(file_type, part, operation, &desired, &before, content).ok_or_else(unknown)
         };
         let key = write(Part::Key, written.key.as_ref().map(|pem| pem.as_str()))?;
         let certificate = write(Part::Certificate, written.certificate.as_deref())?;

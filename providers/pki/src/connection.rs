@@ -8,7 +8,7 @@ use moorfast_engine::provider::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::certificates;
+use crate::certificates::{self, Ssh};
 use crate::data;
 use crate::store::KeyStore;
 use crate::stored::{self, Stored, StoredType};
@@ -37,15 +37,15 @@ impl PkiConnection {
 #[async_trait]
 impl Connection for PkiConnection {
     async fn identify(&self, target: &Target) -> Result<Option<Identified>, ProviderError> {
-        certificates::ssh(&self.context)?.identify(target).await
+        Ssh::of(&self.context)?.connection.identify(target).await
     }
 
     async fn accept_machine(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
-        certificates::ssh(&self.context)?.accept_machine(target, machine).await
+        Ssh::of(&self.context)?.connection.accept_machine(target, machine).await
     }
 
     async fn trust_machine(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
-        certificates::ssh(&self.context)?.trust_machine(target, machine).await
+        Ssh::of(&self.context)?.connection.trust_machine(target, machine).await
     }
 
     async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
@@ -56,8 +56,8 @@ impl Connection for PkiConnection {
             Err(error) => return failed(error),
         };
         match target {
-            Target::Node(_) => match certificates::ssh(&self.context) {
-                Ok(ssh) => certificates::read(&*ssh, target, requests, &entries).await,
+            Target::Node(_) => match Ssh::of(&self.context) {
+                Ok(ssh) => certificates::read(&ssh, target, requests, &entries).await,
                 Err(error) => failed(error),
             },
             Target::Provider(_) => {
@@ -71,8 +71,8 @@ impl Connection for PkiConnection {
 
     async fn plan(&self, target: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
         match target {
-            Target::Node(_) => match certificates::ssh(&self.context) {
-                Ok(ssh) => certificates::plan(&*ssh, target, requests).await.into_iter().map(Ok).collect(),
+            Target::Node(_) => match Ssh::of(&self.context) {
+                Ok(ssh) => certificates::plan(&ssh, target, requests).await.into_iter().map(Ok).collect(),
                 Err(error) => vec![Err(error); requests.len()],
             },
             Target::Provider(_) => {
@@ -90,11 +90,11 @@ impl Connection for PkiConnection {
     ) {
         // The receiver is gone only when the run is.
         let report = |index, outcome| _ = outcomes.send((index, outcome));
-        match (target, certificates::ssh(&self.context)) {
+        match (target, Ssh::of(&self.context)) {
             (Target::Node(_), Ok(ssh)) => {
-                let (store, all) = (self.store.clone(), operations.to_vec());
-                match blocking(move || Ok(certificates::jobs(&all, &store))).await {
-                    Ok(jobs) => certificates::apply(&*ssh, target, jobs, &outcomes).await,
+                let (store, all, file_type) = (self.store.clone(), operations.to_vec(), ssh.file_type.clone());
+                match blocking(move || Ok(certificates::jobs(&file_type, &all, &store))).await {
+                    Ok(jobs) => certificates::apply(&ssh, target, jobs, &outcomes).await,
                     Err(error) => (0..operations.len()).for_each(|index| report(index, Err(error.clone()))),
                 }
             }
@@ -115,7 +115,7 @@ impl Connection for PkiConnection {
 
     async fn wait_until_reachable(&self, target: &Target, waiting: &Address) -> Result<(), ProviderError> {
         match target {
-            Target::Node(_) => certificates::ssh(&self.context)?.wait_until_reachable(target, waiting).await,
+            Target::Node(_) => Ssh::of(&self.context)?.connection.wait_until_reachable(target, waiting).await,
             Target::Provider(_) => Ok(()),
         }
     }

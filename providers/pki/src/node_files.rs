@@ -1,14 +1,11 @@
 //! The two files of a certificate on a node. They are files of the provider `ssh`, which reads and writes them.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use moorfast_engine::model::{Address, Attributes, Value};
-use moorfast_engine::provider::{
-    Observed, Operation, OperationAction, PlanRequest, Provider, ReadRequest, ResourceType,
-};
+use moorfast_engine::provider::{Observed, Operation, OperationAction, PlanRequest, ReadRequest, ResourceType};
 use moorfast_engine::state::Record;
-use moorfast_ssh::SshProvider;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
@@ -16,10 +13,8 @@ use crate::attributes::{Read, attributes};
 use crate::certificate::Certificate;
 use crate::key::{PrivateKey, PublicKey};
 
-const FILE: &str = "ssh_file";
-
-static SSH_FILE: LazyLock<Option<Arc<dyn ResourceType>>> =
-    LazyLock::new(|| SshProvider.resource_types().into_iter().find(|resource_type| resource_type.name() == FILE));
+/// The type of the files.
+pub(crate) const FILE: &str = "ssh_file";
 
 /// One of the two files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +159,12 @@ fn public_key(file: &Attributes, known: Option<&KnownKey>) -> Option<PublicKey> 
 }
 
 /// Returns the request to read a file. The private key is not read if its digest is the recorded one.
-pub(crate) fn read_request(part: Part, request: &ReadRequest, known: Option<&KnownKey>) -> Option<ReadRequest> {
+pub(crate) fn read_request(
+    file_type: &Arc<dyn ResourceType>,
+    part: Part,
+    request: &ReadRequest,
+    known: Option<&KnownKey>,
+) -> Option<ReadRequest> {
     let recorded = request.recorded.as_deref();
     let of_record = recorded.map(|record| values(&record.attributes));
     let own = request.desired.as_ref().or(of_record.as_ref())?;
@@ -179,19 +179,24 @@ pub(crate) fn read_request(part: Part, request: &ReadRequest, known: Option<&Kno
     };
     Some(ReadRequest {
         address: address(part, &request.address),
-        resource_type: SSH_FILE.clone()?,
+        resource_type: file_type.clone(),
         recorded: known.map(as_recorded),
         desired: Some(desired),
     })
 }
 
 /// Returns the request to plan a file that the change of a certificate writes.
-pub(crate) fn plan_request(part: Part, request: &PlanRequest, files: &NodeFiles) -> Option<PlanRequest> {
+pub(crate) fn plan_request(
+    file_type: &Arc<dyn ResourceType>,
+    part: Part,
+    request: &PlanRequest,
+    files: &NodeFiles,
+) -> Option<PlanRequest> {
     let mut desired = file(part, &request.desired)?;
     desired.insert("content".to_owned(), Value::Unknown);
     Some(PlanRequest {
         address: address(part, &request.address),
-        resource_type: SSH_FILE.clone()?,
+        resource_type: file_type.clone(),
         desired,
         recorded: None,
         observed: files.observed(part),
@@ -204,6 +209,7 @@ pub(crate) fn plan_request(part: Part, request: &PlanRequest, files: &NodeFiles)
 
 /// Returns the operation that writes a file, or keeps its content if `content` is `None`.
 pub(crate) fn write(
+    file_type: &Arc<dyn ResourceType>,
     part: Part,
     operation: &Operation,
     desired: &Attributes,
@@ -218,22 +224,22 @@ pub(crate) fn write(
         true => OperationAction::Update(attributes),
         false => OperationAction::Create(attributes),
     };
-    Some(Operation { observed, ..of_file(part, operation, action)? })
+    Some(Operation { observed, ..of_file(file_type, part, operation, action) })
 }
 
 /// Returns the operation that removes a file.
-pub(crate) fn remove(part: Part, operation: &Operation) -> Option<Operation> {
+pub(crate) fn remove(file_type: &Arc<dyn ResourceType>, part: Part, operation: &Operation) -> Option<Operation> {
     let observed = operation.observed.as_ref().map(|observed| observed.attributes.clone());
     let recorded = operation.recorded.as_ref().map(|record| values(&record.attributes));
     let attributes = file(part, &observed.or(recorded)?)?;
     let observed = Some(Observed { attributes, private: Json::Null });
-    Some(Operation { observed, ..of_file(part, operation, OperationAction::Delete)? })
+    Some(Operation { observed, ..of_file(file_type, part, operation, OperationAction::Delete) })
 }
 
-fn of_file(part: Part, operation: &Operation, action: OperationAction) -> Option<Operation> {
-    Some(Operation {
+fn of_file(file_type: &Arc<dyn ResourceType>, part: Part, operation: &Operation, action: OperationAction) -> Operation {
+    Operation {
         address: address(part, &operation.address),
-        resource_type: SSH_FILE.clone()?,
+        resource_type: file_type.clone(),
         action,
         recorded: None,
         observed: None,
@@ -242,7 +248,7 @@ fn of_file(part: Part, operation: &Operation, action: OperationAction) -> Option
         consequences: Vec::new(),
         machine_gone: operation.machine_gone,
         timeout: operation.timeout,
-    })
+    }
 }
 
 /// Returns the attributes of the `ssh_file`, without its content. `None` if the path is unknown.

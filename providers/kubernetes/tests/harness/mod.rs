@@ -68,7 +68,7 @@ pub async fn connect(config: Json) -> Arc<dyn Connection> {
         start_permit: Default::default(),
         progress: Progress(None),
         key_store: None,
-        used: moorfast_engine::provider::UsedConnections::default(),
+        used: moorfast_engine::provider::UsedProviders::default(),
     };
     KubernetesProvider.configure(&attributes(config), context).await.unwrap()
 }

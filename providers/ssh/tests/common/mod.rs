@@ -72,7 +72,7 @@ impl World {
             start_permit: StartPermit::default(),
             progress: Progress(None),
             key_store: None,
-            used: moorfast_engine::provider::UsedConnections::default(),
+            used: moorfast_engine::provider::UsedProviders::default(),
         };
         let connection = SshProvider.configure(&attributes(config), context).await.unwrap();
         let target = Target::Node(Arc::new(node));
