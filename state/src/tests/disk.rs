@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
@@ -28,8 +29,13 @@ impl Disk {
         self.0.path()
     }
 
+    /// A process that another test starts has the open files of this one until it runs its program, and keeps the file system busy for that moment.
     fn remount(&self, options: &str) {
-        assert!(mount(&["-o", &format!("remount,{options}")], self.path()));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !mount(&["-o", &format!("remount,{options}")], self.path()) {
+            assert!(Instant::now() < deadline, "the file system stays busy");
+            std::thread::yield_now();
+        }
     }
 }
 
