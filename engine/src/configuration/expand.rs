@@ -231,8 +231,7 @@ impl Expanded {
     /// Returns the name of the provider whose connection sends the probes of checks with `from`. `None` if there are none.
     pub fn probing_provider(&self) -> Option<String> {
         let is_used = self.checks.iter().any(|check| !check.from.is_empty());
-        let provider = self.catalog.providers().find(|provider| provider.has_node_network());
-        provider.filter(|_| is_used).map(|provider| provider.name().to_owned())
+        self.catalog.node_provider().filter(|_| is_used).map(str::to_owned)
     }
 
     /// Returns the address from the root of a resource that a block of `module` names.

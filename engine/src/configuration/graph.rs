@@ -9,7 +9,7 @@ use petgraph::visit::EdgeRef;
 use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance};
 use crate::configuration::scope::{InstanceScope, Referenced, Values, instance_by_key, referenced};
 use crate::expression::{Expr, Reference, ReferenceUse};
-use crate::manifest::{Condition, unknown_for_each};
+use crate::manifest::Condition;
 use crate::model::convert::to_text;
 use crate::model::{Address, Diagnostic, Mode, Pattern, ResourceAddress, Span, Value, suggest};
 
@@ -169,7 +169,7 @@ impl Graph {
 
 /// Where a reference is written, as seen from the block that uses it: in the block or its locals, or through inputs and outputs of modules in another module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Context {
+pub(super) enum Context {
     /// In the block itself, in this module.
     Own(usize),
     /// In the call of this module instance, in the module that calls it.
@@ -180,7 +180,7 @@ enum Context {
 
 impl Context {
     /// Returns the module of the reference.
-    fn module(self, expanded: &Expanded) -> usize {
+    pub(super) fn module(self, expanded: &Expanded) -> usize {
         match self {
             Context::Own(module) | Context::Output(module) => module,
             Context::Call(module) => expanded.modules[module].call.as_ref().map_or(0, |call| call.caller),
@@ -202,13 +202,13 @@ impl Context {
 /// A reference to a resource, or to outputs of a module that an index selects, with the place of its expression.
 #[derive(Clone, Debug)]
 pub(crate) struct Use {
-    context: Context,
-    reference: ReferenceUse,
+    pub(super) context: Context,
+    pub(super) reference: ReferenceUse,
 }
 
 /// A named value that is defined by an expression.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Definition {
+pub(super) enum Definition {
     Local(String),
     Variable(String),
     /// An output of this module instance.
@@ -264,7 +264,7 @@ impl LocalReferences {
         found
     }
 
-    fn of_definition(&mut self, expanded: &Expanded, context: Context, definition: Definition) -> Vec<Use> {
+    pub(super) fn of_definition(&mut self, expanded: &Expanded, context: Context, definition: Definition) -> Vec<Use> {
         let entry = (context, definition);
         if let Some(found) = self.0.get(&entry) {
             return found.clone();
@@ -337,83 +337,8 @@ impl LocalReferences {
     }
 }
 
-/// Returns the locals of a module instance that have the same value in all blocks: they use neither the node and element of a block nor resources.
-pub(crate) fn shared_locals(expanded: &Expanded, module: usize) -> Vec<String> {
-    let mut locals = LocalReferences::default();
-    let is_same = |Use { context, reference }: &Use| match &reference.reference {
-        Reference::Nodes | Reference::Path | Reference::Environment | Reference::Moorfast => true,
-        // The element of the call, which is the same for the whole module instance.
-        Reference::Each => matches!(context, Context::Call(_)),
-        Reference::Resource { resource, .. } => {
-            let resource = expanded.absolute(context.module(expanded), resource);
-            let is_one = expanded.manifest.resource(&resource).is_some_and(|block| block.for_each.is_none());
-            is_one && expanded.static_sources.contains(&resource)
-        }
-        _ => false,
-    };
-    let all = expanded.modules[module].manifest.locals.iter();
-    let shared = all.filter(|(_, expr)| locals.of(expanded, module, [*expr]).iter().all(is_same));
-    shared.map(|(name, _)| name.clone()).collect()
-}
-
-/// What must be known before an expression.
-pub(crate) struct Needs {
-    /// Whether variables, the inventory and static data determine the value.
-    pub is_static: bool,
-    /// The resources and data sources that the expression uses, directly or through locals, inputs and outputs. If it is not static, only those that are not.
-    /// Their paths start at the root and have no keys.
-    pub resources: BTreeSet<ResourceAddress>,
-}
-
-impl Needs {
-    /// Returns the needs of `expr` of a block in `module`.
-    pub fn of(expanded: &Expanded, module: usize, expr: &Expr) -> Self {
-        let mut locals = LocalReferences::default();
-        let (mut is_static, mut of_static, mut of_others) = (true, BTreeSet::new(), BTreeSet::new());
-        let mut open = locals.of(expanded, module, [expr]);
-        while let Some(Use { context, reference }) = open.pop() {
-            let module = context.module(expanded);
-            match &reference.reference {
-                Reference::Resource { resource, .. } => {
-                    let resource = resource.within(&expanded.modules[module].path.without_keys());
-                    match expanded.static_sources.contains(&resource) {
-                        true => of_static.insert(resource),
-                        false => of_others.insert(resource),
-                    };
-                }
-                Reference::Module { name, output, .. } => {
-                    let called = expanded.modules[module].called.get(name).into_iter().flatten();
-                    for definition in called.flat_map(|(_, called)| outputs(expanded, *called, output.as_deref())) {
-                        open.extend(locals.of_definition(expanded, context, definition));
-                    }
-                }
-                Reference::This | Reference::Plan => is_static = false,
-                _ => {}
-            }
-        }
-        is_static &= of_others.is_empty();
-        Self { is_static, resources: if is_static { of_static } else { of_others } }
-    }
-
-    /// Returns the error for `for_each` with unknown keys.
-    pub fn unknown_keys(&self, expanded: &Expanded, for_each: &Expr) -> Diagnostic {
-        let is_local = |resource: &ResourceAddress| {
-            let entry = expanded.catalog.find(resource);
-            resource.mode == Mode::Data && entry.is_some_and(|entry| entry.resource_type.local_access().is_some())
-        };
-        let error = unknown_for_each(for_each, self.resources.iter().map(ToString::to_string));
-        match !self.is_static && self.resources.iter().any(is_local) {
-            true => error.help(
-                "a data source of this machine is read before the plan only if its arguments use nothing but variables, locals, functions and other such data, \
-                 also in the inputs of its module, and if neither it nor a call of its module has `depends_on`",
-            ),
-            false => error,
-        }
-    }
-}
-
 /// Returns the output of a module instance with this name, or all outputs.
-fn outputs(expanded: &Expanded, module: usize, name: Option<&str>) -> Vec<Definition> {
+pub(super) fn outputs(expanded: &Expanded, module: usize, name: Option<&str>) -> Vec<Definition> {
     let all = expanded.modules[module].manifest.outputs.keys();
     let used = all.filter(|output| name.is_none_or(|name| name == *output));
     used.map(|output| Definition::Output(module, output.clone())).collect()

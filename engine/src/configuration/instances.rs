@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, Module, Selection, Stage};
-use crate::configuration::graph::{Needs, shared_locals};
+use crate::configuration::needs::{Needs, shared_locals};
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::configuration::static_data::StaticData;
 use crate::configuration::static_sources::StaticSources;
@@ -356,9 +356,7 @@ impl Expanded {
             let scope = InstanceScope::new(self, Values::none(), binding.clone());
             let value = for_each.evaluate(&scope)?;
             if has_unknown_keys(&value) {
-                let needs = Needs::of(self, module, for_each);
-                let reason = needs.unknown_keys(self, for_each);
-                return if needs.is_static { Ok(Expansion::Open(reason)) } else { Err(vec![reason]) };
+                return Needs::unknown_keys(self, module, for_each).map(Expansion::Open);
             }
             for item in for_each_members(for_each, value)? {
                 let collection = item.1.is_unknown().then(|| Arc::new(for_each.clone()));

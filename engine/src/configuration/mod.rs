@@ -6,6 +6,7 @@ pub(crate) mod graph;
 mod instances;
 mod modules;
 pub(crate) mod moves;
+mod needs;
 pub(crate) mod owners;
 pub(crate) mod scope;
 pub(crate) mod selection;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::configuration::expand::{Binding, Call, Expanded, Module, Stage};
-use crate::configuration::graph::Needs;
+use crate::configuration::needs::Needs;
 use crate::configuration::scope::{InstanceScope, Values, input};
 use crate::manifest::locals::path_value;
 use crate::manifest::{Manifest, ModuleCall, for_each_members, has_unknown_keys};
@@ -111,9 +111,7 @@ impl Expanded {
         let scope = InstanceScope::new(self, Values::none(), Binding::of_module(caller));
         let value = for_each.evaluate(&scope)?;
         if has_unknown_keys(&value) {
-            let needs = Needs::of(self, caller, for_each);
-            let reason = needs.unknown_keys(self, for_each);
-            return if needs.is_static { Ok(Err(reason)) } else { Err(vec![reason]) };
+            return Needs::unknown_keys(self, caller, for_each).map(Err);
         }
         let elements = for_each_members(for_each, value)?.into_iter();
         let collection = |value: &Value| value.is_unknown().then(|| Arc::new(for_each.clone()));
