@@ -11,7 +11,7 @@ use super::origin::Origin;
 use super::{When, dns};
 use crate::manifest::ProbeKind;
 use crate::model::{Attributes, Value};
-use crate::provider::{Destination, ProbeError};
+use crate::provider::{Destination, ProbeError, is_host};
 
 /// The pause before the first retry. It doubles with each retry, up to the longest pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -46,27 +46,25 @@ impl Probe {
             let written = text(&arguments, name).unwrap_or_default();
             Destination::parse(written, port).map_err(|message| (name.to_owned(), message))
         };
+        let host = |name: &str| {
+            let written = text(&arguments, name).filter(|written| is_host(written)).map(str::to_owned);
+            written.ok_or_else(|| (name.to_owned(), "expected a name or an address, without a port".to_owned()))
+        };
         let shown = |name: &str| shown(&arguments, name).to_owned();
         let request = match kind {
-            ProbeKind::Tcp => Request::Tcp { to: address("address", None)?, shown: shown("address"), limit },
-            // The port is not used.
-            ProbeKind::Ping => {
-                Request::Ping { address: address("address", Some(0))?.host, shown: shown("address"), limit }
-            }
-            ProbeKind::Dns => Request::Dns {
-                name: address("name", Some(DNS_PORT))
-                    .map(|name| name.host)
-                    .map_err(|(name, _)| (name, "expected a name".to_owned()))?,
-                server: arguments
-                    .get("server")
-                    .filter(|server| !server.is_null())
-                    .map(|_| address("server", Some(DNS_PORT)))
-                    .transpose()?,
-                expect: ExpectedAddresses::new(&arguments)?,
-                shown: shown("name"),
-                limit,
-            },
             ProbeKind::Http => Request::Http(Box::new(HttpProbe::new(arguments)?)),
+            ProbeKind::Tcp => Request::Tcp { to: address("address", None)?, shown: shown("address"), limit },
+            ProbeKind::Ping => Request::Ping { address: host("address")?, shown: shown("address"), limit },
+            ProbeKind::Dns => {
+                let has_server = text(&arguments, "server").is_some();
+                Request::Dns {
+                    name: host("name")?,
+                    server: has_server.then(|| address("server", Some(DNS_PORT))).transpose()?,
+                    expect: ExpectedAddresses::new(&arguments)?,
+                    shown: shown("name"),
+                    limit,
+                }
+            }
         };
         Ok(Self { retry_for, request })
     }
@@ -215,6 +213,8 @@ mod tests {
             (ProbeKind::Dns, serde_json::json!({"name": "a", "server": "b:x"}), "server"),
             (ProbeKind::Dns, serde_json::json!({"name": "a", "expect": ["b"]}), "expect"),
             (ProbeKind::Ping, serde_json::json!({"address": "-f"}), "address"),
+            (ProbeKind::Ping, serde_json::json!({"address": "10.0.0.1:22"}), "address"),
+            (ProbeKind::Dns, serde_json::json!({"name": "a:53"}), "name"),
             (ProbeKind::Http, serde_json::json!({"url": "http://a", "expect_status": 1}), "expect_status"),
         ] {
             assert_eq!(
