@@ -78,26 +78,14 @@ pub fn json(targets: &[Access]) -> Json {
 mod tests {
     use std::sync::Arc;
 
-    use moorfast_engine::model::{Node, NodeName, Transport};
+    use moorfast_engine::model::Node;
     use moorfast_engine::provider::Need;
 
     use super::super::terminal::plain;
     use super::*;
 
     fn node(name: &str, findings: Vec<Finding>) -> Access {
-        let node = Node {
-            name: NodeName(name.to_owned()),
-            address: name.to_owned(),
-            user: None,
-            port: None,
-            identity_file: None,
-            jump: Vec::new(),
-            host_keys: Vec::new(),
-            transport: Transport::Ssh,
-            sudo: true,
-            roles: Vec::new(),
-            vars: Default::default(),
-        };
+        let node = Node::new(name);
         Access { target: Target::Node(Arc::new(node)), findings }
     }
 

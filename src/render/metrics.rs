@@ -23,7 +23,7 @@ pub struct Found<'a> {
     pub new: Option<usize>,
     /// Whether the webhook did not accept the report. `None` if there was nothing to post.
     pub webhook_failed: Option<bool>,
-    /// The types of the objects, some of which expire.
+    /// The types of the objects. Some of them have a time of expiry.
     pub providers: &'a [Arc<dyn Provider>],
 }
 

@@ -61,7 +61,7 @@ fn statistic(run: &Run, what: &str) -> u64 {
 
 /// Returns a manifest of 500 files, five users and groups and a kernel parameter on a node, and of 200 objects in a namespace.
 fn manifest(testbed: &Testbed, port: u16) -> String {
-    let (node, control_plane) = (&testbed.facts.nodes[0], &testbed.facts.control_plane);
+    let node = &testbed.facts.nodes[0];
     let objects = "for_each = \"${range(100)}\"\nmanifest = { apiVersion = \"v1\", metadata = { name = \"c${each.key}\", namespace = \"counts\" }";
     format!(
         r#"
@@ -72,8 +72,7 @@ user = "root"
 identity_file = "{identity}"
 host_key = "{pin}"
 
-[providers.kubernetes]
-kubeconfig = "{kubeconfig}"
+{cluster}
 
 [resource.ssh_directory.d]
 on = "a"
@@ -113,7 +112,7 @@ manifest = {{ apiVersion = "v1", kind = "Namespace", metadata = {{ name = "count
 "#,
         identity = testbed.facts.ssh.identity_file.display(),
         pin = node.pin(),
-        kubeconfig = control_plane.kubeconfig.display(),
+        cluster = testbed.facts.cluster_block(),
     )
 }
 

@@ -50,7 +50,8 @@ assert = [{ condition = '${contains(self.addresses, "127.0.0.1") || contains(sel
 fn nodes_send_probes_over_the_connection_that_they_have() {
     let Some(testbed) = Testbed::up("probes", 2) else { return };
     let [first, second] = [0, 1].map(|place| testbed.facts.nodes[place].name.as_str());
-    let folder = Folder::new(&format!("{}{}{SITE}", nodes(&testbed), api(&testbed)));
+    let nodes: String = testbed.facts.nodes.iter().map(|node| testbed.facts.node_block(node, "root")).collect();
+    let folder = Folder::new(&format!("{nodes}{}{SITE}", api(&testbed)));
 
     let applied = folder.expect(0, &["apply", "-auto-approve"]);
     applied.says("2 ssh connections");
@@ -132,20 +133,6 @@ ping = {{ address = "127.0.0.1" }}
     assert!(messages(&plan, "check.name")[0].ends_with(", expected 192.0.2.1"), "{}", plan.stdout);
     assert_eq!(statuses["check.ping"], if has_ping { "pass" } else { "error" }, "{}", plan.stdout);
     folder.expect(1, &["plan", "--untrusted"]).complains("the check `open` is not allowed");
-}
-
-/// Returns the nodes of the testbed.
-fn nodes(testbed: &Testbed) -> String {
-    let key = testbed.facts.ssh.identity_file.display();
-    let node = |node: &crate::support::testbed::Node| {
-        format!(
-            "[nodes.{}]\naddress = \"{}\"\nuser = \"root\"\nidentity_file = \"{key}\"\nhost_key = \"{}\"\n\n",
-            node.name,
-            node.address,
-            node.pin()
-        )
-    };
-    testbed.facts.nodes.iter().map(node).collect()
 }
 
 /// Returns a check that nodes reach the API server, with a client certificate of this machine.

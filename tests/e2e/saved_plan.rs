@@ -168,19 +168,14 @@ impl Review {
     }
 
     fn manifest(&self) -> String {
-        let node = &self.testbed.facts.nodes[0];
+        let facts = &self.testbed.facts;
         let mut text = format!(
             "[variables.text]\ntype = \"string\"\ndefault = \"one\"\n\
              [variables.extra]\ntype = \"string\"\ndefault = \"nothing\"\n\
-             [nodes.{name}]\naddress = \"{address}\"\nuser = \"root\"\nidentity_file = \"{key}\"\nhost_key = \"{pin}\"\n\
-             [providers.ssh]\nconnect_timeout = \"3s\"\n\
-             [providers.kubernetes]\nkubeconfig = \"{kubeconfig}\"\n\
-             [resource.ssh_directory.folder]\non = \"all\"\npath = \"/srv/reviewed\"\n",
-            name = node.name,
-            address = node.address,
-            key = self.testbed.facts.ssh.identity_file.display(),
-            pin = node.pin(),
-            kubeconfig = self.testbed.facts.control_plane.kubeconfig.display(),
+             {node}[providers.ssh]\nconnect_timeout = \"3s\"\n\
+             {cluster}[resource.ssh_directory.folder]\non = \"all\"\npath = \"/srv/reviewed\"\n",
+            node = facts.node_block(&facts.nodes[0], "root"),
+            cluster = facts.cluster_block(),
         );
         let files = [
             ("edited", "${var.text}", ""),

@@ -134,14 +134,8 @@ fn manifest(testbed: &Testbed) -> String {
 type      = "string"
 sensitive = true
 
-[nodes.{name}]
-address       = "{address}"
-user          = "ops"
-identity_file = "{key}"
-host_key      = "{pin}"
-
-[providers.kubernetes]
-kubeconfig = "{kubeconfig}"
+{pinned}
+{cluster}
 
 [resource.kubernetes_bootstrap_token.kubelet]
 on   = "all"
@@ -199,10 +193,8 @@ value     = "${{var.password}}"
 sensitive = true
 "#,
         name = node.name,
-        address = node.address,
-        key = testbed.facts.ssh.identity_file.display(),
-        pin = node.pin(),
-        kubeconfig = control_plane.kubeconfig.display(),
+        pinned = testbed.facts.node_block(node, "ops"),
+        cluster = testbed.facts.cluster_block(),
         server = control_plane.server,
         ca = control_plane.ca.display(),
     )

@@ -61,3 +61,22 @@ pub struct Node {
     /// Custom values, available as `node.vars.NAME`.
     pub vars: BTreeMap<String, Value>,
 }
+
+impl Node {
+    /// Returns the node `name` with the defaults of a block without attributes.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: NodeName(name.to_owned()),
+            address: name.to_owned(),
+            user: None,
+            port: None,
+            identity_file: None,
+            jump: Vec::new(),
+            host_keys: Vec::new(),
+            transport: Transport::Ssh,
+            sudo: true,
+            roles: Vec::new(),
+            vars: BTreeMap::new(),
+        }
+    }
+}

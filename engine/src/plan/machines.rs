@@ -266,7 +266,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Node, Replacement, Transport};
+    use crate::model::{Node, Replacement};
     use crate::plan::samples::address;
     use crate::provider::{Class, ProviderError};
 
@@ -282,19 +282,7 @@ mod tests {
         options: &PlanOptions,
         accepts: bool,
     ) -> Machines {
-        let node = Node {
-            name: name(),
-            address: "n1".to_owned(),
-            user: None,
-            port: None,
-            identity_file: None,
-            jump: Vec::new(),
-            host_keys: Vec::new(),
-            transport: Transport::Ssh,
-            sudo: true,
-            roles: Vec::new(),
-            vars: BTreeMap::new(),
-        };
+        let node = Node::new("n1");
         let nodes = Nodes::from([(name(), ("mem".to_owned(), Target::Node(Arc::new(node))))]);
         let identified = BTreeMap::from([(name(), Identified { machine: now, trusted })]);
         let recorded = recorded.map(|machine| (name(), machine)).into_iter().collect();

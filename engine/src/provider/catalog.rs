@@ -55,6 +55,11 @@ impl Catalog {
         self.providers.get(alias.split('.').next().unwrap_or(alias))
     }
 
+    /// Returns the name of the provider that connects to nodes. `None` if there is none.
+    pub fn node_provider(&self) -> Option<&'static str> {
+        self.providers().find(|provider| provider.host_keys().is_some()).map(|provider| provider.name())
+    }
+
     /// Returns all providers, ordered by name.
     pub fn providers(&self) -> impl Iterator<Item = &Arc<dyn Provider>> {
         self.providers.values()

@@ -126,7 +126,8 @@ pub trait Connection: Send + Sync {
         Err(ProviderError::new(Class::Invalid, format!("the type {} has no health", request.resource_type.name())))
     }
 
-    /// Returns the network as the nodes of the provider see it. `None` if the provider does not connect to nodes.
+    /// Returns the network as the nodes of the provider see it. `None` if the provider does not connect to nodes: it has no
+    /// [`Provider::host_keys`](super::Provider::host_keys).
     fn node_network(&self) -> Option<&dyn NodeNetwork> {
         None
     }

@@ -45,11 +45,6 @@ pub trait Provider: Send + Sync {
         None
     }
 
-    /// Whether its connections have a [`NodeNetwork`](super::NodeNetwork), from which checks can send probes.
-    fn has_node_network(&self) -> bool {
-        false
-    }
-
     /// Returns a provider instance with this configuration. It connects to its targets only when they are needed.
     ///
     /// # Errors

@@ -41,6 +41,7 @@ pub use error::{Class, ProviderError};
 pub use host_keys::HostKeys;
 pub use http_client::{http_client, root_cause};
 pub use local_access::LocalAccess;
+pub(crate) use node_network::is_host;
 pub use node_network::{Destination, NodeNetwork, NodeStream, ProbeError};
 pub use objects::{Object, ObjectChange};
 pub use operation::{Applied, Operation, OperationAction};

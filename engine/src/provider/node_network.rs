@@ -4,7 +4,6 @@ use std::any::Any;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
-use std::str::FromStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -88,20 +87,21 @@ impl Destination {
             None => (text, None),
         };
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let is_address = |host: &str| Ipv6Addr::from_str(host).is_ok();
-        let is_name = |host: &str| {
-            !host.is_empty()
-                && !host.starts_with('-')
-                && host.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        let is_valid = match bare {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            None => is_host(host),
         };
-        let host = bare.unwrap_or(host);
-        match written.or(port) {
-            Some(port) if is_address(host) || (bare.is_none() && is_name(host)) => {
-                Ok(Self { host: host.to_owned(), port })
-            }
-            _ => Err(expected.to_owned()),
+        match written.or(port).filter(|_| is_valid) {
+            Some(port) => Ok(Self { host: bare.unwrap_or(host).to_owned(), port }),
+            None => Err(expected.to_owned()),
         }
     }
+}
+
+/// Whether `text` is an IP address or a host name, without a port. It is safe as an argument of a program.
+pub(crate) fn is_host(text: &str) -> bool {
+    let is_name = || text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    text.parse::<Ipv6Addr>().is_ok() || (!text.is_empty() && !text.starts_with('-') && is_name())
 }
 
 impl fmt::Display for Destination {

@@ -42,7 +42,7 @@ impl Workspace {
         self.read_static_data(&events, interrupt).await?;
         let expanded = self.expanded().map_err(Failure::Manifest)?;
         let evaluated = self.evaluated().map_err(Failure::Manifest)?;
-        let checks = checks(&expanded, &evaluated.static_values, self.node_provider(), only);
+        let checks = checks(&expanded, &evaluated.static_values, expanded.catalog.node_provider(), only);
         let aliases: BTreeSet<_> = checks.iter().map(|check| check.alias.clone()).collect();
         let session = Session::open(&expanded, aliases, &self.data_dir, &events, interrupt).await?;
         let session_ref = &session;
@@ -59,11 +59,6 @@ impl Workspace {
         let mut found: Vec<Access> = found?;
         report_shared_machine_ids(&mut found);
         Ok(found)
-    }
-
-    /// Returns the name of the provider that connects to nodes.
-    fn node_provider(&self) -> Option<&'static str> {
-        self.providers.iter().find(|provider| provider.host_keys().is_some()).map(|provider| provider.name())
     }
 }
 
@@ -147,19 +142,7 @@ mod tests {
     use crate::model::Node;
 
     fn access(name: &str, transport: Transport, id: &str) -> Access {
-        let node = Node {
-            name: NodeName(name.to_owned()),
-            address: name.to_owned(),
-            user: None,
-            port: None,
-            identity_file: None,
-            jump: Vec::new(),
-            host_keys: Vec::new(),
-            transport,
-            sudo: false,
-            roles: Vec::new(),
-            vars: Default::default(),
-        };
+        let node = Node { transport, ..Node::new(name) };
         Access { target: Target::Node(Arc::new(node)), findings: vec![Finding::met(Need::MachineId, id)] }
     }
 

@@ -14,6 +14,7 @@ use crate::resource_type::resource_of;
 
 /// The number of parallel questions about permissions.
 const CONCURRENCY: usize = 16;
+
 /// A permission on a kind that the cluster serves.
 #[derive(Clone, Debug)]
 struct Wanted {

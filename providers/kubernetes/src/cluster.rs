@@ -232,7 +232,6 @@ impl Cluster {
         if found.is_none() {
             self.check_not_served(api_version).await?;
         }
-        fresh.at = Instant::now();
         *discovered = Some(fresh);
         Ok(found)
     }

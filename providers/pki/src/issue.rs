@@ -22,7 +22,7 @@ use x509_cert::time::{Time, Validity};
 use crate::certificate::{COMMON_NAME, Certificate, ORGANIZATION, USAGES};
 use crate::key::{KeyError, PrivateKey, PublicKey};
 
-/// The time by which a certificate is older than its issuing, because the clocks of nodes differ.
+/// How long before its issue a certificate becomes valid: the clock of a node may be behind.
 const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
 
 /// A certificate cannot be issued.

@@ -39,11 +39,11 @@ pub(crate) struct NodeFile {
 pub(crate) struct NodeFiles {
     pub(crate) key: Option<NodeFile>,
     pub(crate) certificate: Option<NodeFile>,
-    /// The public key of the private key, if that can be told.
+    /// The public key that belongs to the private key, if it is known.
     public: Option<PublicKey>,
 }
 
-/// What is known about the private key on a node: the private data of a record. A digest of the file and the public key disclose nothing of the private one.
+/// The part of a record that describes the private key on a node. A digest of the file and the public key disclose nothing of the private key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct KnownKey {
     /// The SHA-256 of the file.
@@ -53,12 +53,12 @@ pub(crate) struct KnownKey {
 }
 
 impl KnownKey {
-    /// Returns what is known after an operation wrote or kept the key.
+    /// Returns the description of the key after an operation wrote or kept it.
     pub(crate) fn new(file: &Attributes, public: &PublicKey) -> Option<Self> {
         Some(Self { sha256: file.text("sha256")?.to_owned(), public_key: public.pem() })
     }
 
-    /// Returns what the record knows.
+    /// Returns the description in the private data of a record.
     pub(crate) fn of(private: &Json) -> Option<Self> {
         serde_json::from_value(private["key"].clone()).ok()
     }

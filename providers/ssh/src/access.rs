@@ -27,7 +27,7 @@ const FREE: u64 = 100 << 10;
 /// What ssh does before it starts a script, in this order.
 const CONNECTION: [Need; 4] = [Need::Address, Need::Connection, Need::HostKey, Need::Login];
 
-/// Checks the node behind `login`, a shell without root. `pinned` and `known` are its host keys in the manifest and in the known_hosts file.
+/// Checks the node behind `login`, a shell without root.
 pub(crate) async fn check(node: &Arc<Node>, login: &NodeShell, requests: &[ReadRequest]) -> Vec<Finding> {
     let root = if node.sudo { "yes" } else { "no" };
     let script = Script::of(&format!("ROOT={root}\n{READ}\n{}", machine::READ));
@@ -217,19 +217,7 @@ mod tests {
     use super::*;
 
     fn node(sudo: bool) -> Node {
-        Node {
-            name: moorfast_engine::model::NodeName("gpu01".to_owned()),
-            address: "10.0.0.11".to_owned(),
-            user: Some("ops".to_owned()),
-            port: None,
-            identity_file: None,
-            jump: Vec::new(),
-            host_keys: Vec::new(),
-            transport: Transport::Ssh,
-            sudo,
-            roles: Vec::new(),
-            vars: Default::default(),
-        }
+        Node { address: "10.0.0.11".to_owned(), user: Some("ops".to_owned()), sudo, ..Node::new("gpu01") }
     }
 
     fn shown(findings: &[Finding]) -> Vec<String> {

@@ -130,10 +130,6 @@ impl Provider for SshProvider {
         order::implied(instances)
     }
 
-    fn has_node_network(&self) -> bool {
-        true
-    }
-
     fn host_keys(&self) -> Option<&dyn HostKeys> {
         Some(self)
     }

@@ -275,11 +275,12 @@ impl NodeShell {
         Ok(sections.into_iter().map(|section| self.ended(section, &end, limit)).collect())
     }
 
-    /// Starts `script`, which only reads, and returns its streams. The permit counts as one of the sessions of the node.
+    /// Starts `script`, which only reads, as soon as the machine does not reboot, and returns its streams. The permit counts as one of the sessions of the node.
     ///
     /// # Errors
     /// If the script cannot be started.
     pub(crate) async fn start(&self, script: &str) -> Result<(Channel, OwnedSemaphorePermit), ProviderError> {
+        let _in_use = self.in_use.read().await;
         let session = self.sessions.clone().acquire_owned().await.map_err(|_| self.cancelled())?;
         let mut channel = self.open(&bootstrap(script.len(), false)).await?;
         feed(&mut channel.stdin, script, None).await?;

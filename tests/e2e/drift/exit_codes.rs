@@ -63,14 +63,7 @@ fn each_cause_has_an_exit_code() {
 
 impl Bench {
     fn write(&self, nodes: &[Node]) {
-        let key = self.testbed.facts.ssh.identity_file.display();
-        let node = |node: &Node| {
-            let Node { name, address, .. } = node;
-            let pin = node.pin();
-            format!(
-                "[nodes.{name}]\naddress = \"{address}\"\nhost_key = \"{pin}\"\nuser = \"${{var.user}}\"\nidentity_file = \"{key}\"\nroles = [\"all\"]\n\n"
-            )
-        };
+        let node = |node: &Node| self.testbed.facts.node_block(node, "${var.user}") + "roles = [\"all\"]\n\n";
         self.moorfast.write("main.toml", &(nodes.iter().map(node).collect::<String>() + RESOURCES));
     }
 

@@ -95,17 +95,10 @@ fn tokens(testbed: &Testbed) -> BTreeSet<String> {
 impl Wanted {
     /// Returns the manifest, with the store of `backend`.
     pub fn manifest(self, testbed: &Testbed, backend: &str) -> String {
-        let node = &testbed.facts.nodes[0];
-        let mut text = format!(
-            "{backend}[nodes.{name}]\naddress = \"{address}\"\nuser = \"root\"\nidentity_file = \"{key}\"\nhost_key = \"{pin}\"\n\
-             [providers.kubernetes]\nkubeconfig = \"{kubeconfig}\"\n\
-             [resource.ssh_directory.folder]\non = \"all\"\npath = \"{FOLDER}\"\n",
-            name = node.name,
-            address = node.address,
-            key = testbed.facts.ssh.identity_file.display(),
-            pin = node.pin(),
-            kubeconfig = testbed.facts.control_plane.kubeconfig.display(),
-        );
+        let facts = &testbed.facts;
+        let (node, cluster) = (facts.node_block(&facts.nodes[0], "root"), facts.cluster_block());
+        let mut text =
+            format!("{backend}{node}{cluster}[resource.ssh_directory.folder]\non = \"all\"\npath = \"{FOLDER}\"\n");
         for i in 0..self.size.chains {
             text += &file(&format!("a{i}"), &self.origin(i));
             text += &config_map(&format!("b{i}"), &format!("${{ssh_file.a{i}.sha256}}"));

@@ -33,8 +33,7 @@ fn site(more: &str) -> Folder {
 
 /// Returns a manifest with these blocks for the cluster of the testbed.
 fn in_cluster(testbed: &Testbed, blocks: &str) -> String {
-    let kubeconfig = testbed.facts.control_plane.kubeconfig.display();
-    format!("[providers.kubernetes]\nkubeconfig = \"{kubeconfig}\"\n{blocks}")
+    testbed.facts.cluster_block() + blocks
 }
 
 /// Runs a command that finds only the programs in `path`.

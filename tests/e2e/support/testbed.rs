@@ -70,6 +70,22 @@ impl Node {
     }
 }
 
+impl Facts {
+    /// Returns the block of a node with a pinned host key, to which `user` logs in. Further attributes can follow it.
+    pub fn node_block(&self, node: &Node, user: &str) -> String {
+        let (Node { name, address, .. }, key) = (node, self.ssh.identity_file.display());
+        let pin = node.pin();
+        format!(
+            "[nodes.{name}]\naddress = \"{address}\"\nuser = \"{user}\"\nidentity_file = \"{key}\"\nhost_key = \"{pin}\"\n"
+        )
+    }
+
+    /// Returns the block of the Kubernetes provider with the rights of an administrator.
+    pub fn cluster_block(&self) -> String {
+        format!("[providers.kubernetes]\nkubeconfig = \"{}\"\n", self.control_plane.kubeconfig.display())
+    }
+}
+
 impl Testbed {
     /// Brings up a testbed with the given name and number of nodes. Prints the reason and returns `None` if this machine cannot run one.
     ///

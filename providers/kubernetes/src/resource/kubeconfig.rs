@@ -21,7 +21,7 @@ use crate::resource::{Reading, Resource};
 pub(crate) struct KubeconfigFile;
 
 const CONTENT: &str = "content";
-/// The attributes of which one sets how the user logs in.
+/// The ways to log in: a kubeconfig has at most one of these attributes.
 const LOGINS: [&str; 4] = ["token", "client_certificate", "client_certificate_path", "exec"];
 
 static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {

@@ -48,13 +48,17 @@ impl Signer {
         let (key, public, certificate) = parts(entry)?;
         Ok(Self { key, certificate, id: id(name, &public) })
     }
+}
 
-    /// Returns the authority that issued `certificate`, if the key store contains it.
-    pub(crate) fn issuer_of(certificate: &Certificate, entries: &Entries) -> Option<Self> {
-        let of =
-            |(identity, entry): (&str, &Entry)| Self::of(identity.strip_prefix(KIND)?.strip_prefix('/')?, entry).ok();
-        entries.iter().filter_map(of).find(|authority| certificate.is_issued_by(&authority.certificate))
-    }
+/// Returns the authority in the key store that issued `certificate`: its `id`, and its certificate. No key is read for it, because every reading of a
+/// certificate asks.
+fn issuer_of(certificate: &Certificate, entries: &Entries) -> Option<(String, Certificate)> {
+    let issuer = |(identity, entry): (&str, &Entry)| {
+        let name = identity.strip_prefix(KIND)?.strip_prefix('/')?;
+        let authority = certificate_of(entry).ok().filter(|authority| certificate.is_issued_by(authority))?;
+        Some((id(name, &authority.public_key()), authority))
+    };
+    entries.iter().find_map(issuer)
 }
 
 impl Stored for Authority {
@@ -106,7 +110,7 @@ impl Stored for Authority {
     }
 
     fn is_limited(&self, entry: &Entry, entries: &Entries) -> bool {
-        parts(entry).is_ok_and(|(.., certificate)| is_limited(&certificate, entries))
+        certificate_of(entry).is_ok_and(|certificate| is_limited(&certificate, entries))
     }
 
     fn secret_id(&self, entry: &Entry) -> Option<String> {
@@ -178,17 +182,17 @@ fn issued(key: PrivateKey, desired: &Attributes, entries: &Entries) -> Result<En
 
 /// Returns the `id` of the authority that issued `certificate`. Null if it is the certificate of a root.
 pub(crate) fn issuer(certificate: &Certificate, entries: &Entries) -> Value {
-    match Signer::issuer_of(certificate, entries) {
+    match issuer_of(certificate, entries) {
         _ if certificate.is_issued_by(certificate) => Value::Null,
-        Some(authority) => Value::from(authority.id),
+        Some((id, _)) => Value::from(id),
         None => Value::from(format!("an unknown authority: {}", certificate.issuer())),
     }
 }
 
 /// Whether the certificate expires with that of its authority, so that a renewal would not make it longer.
 pub(crate) fn is_limited(certificate: &Certificate, entries: &Entries) -> bool {
-    let authority = Signer::issuer_of(certificate, entries).filter(|_| !certificate.is_issued_by(certificate));
-    authority.is_some_and(|authority| certificate.not_after() >= authority.certificate.not_after())
+    let authority = issuer_of(certificate, entries).filter(|_| !certificate.is_issued_by(certificate));
+    authority.is_some_and(|(_, authority)| certificate.not_after() >= authority.not_after())
 }
 
 /// Returns the error of a certificate that cannot be issued.
@@ -201,9 +205,17 @@ fn id(name: &str, key: &PublicKey) -> String {
 }
 
 fn parts(entry: &Entry) -> Result<(PrivateKey, PublicKey, Certificate), ProviderError> {
-    let damaged = || ProviderError::new(Class::Failed, "an authority in the key store is damaged");
-    let Entry::Authority { private_key, certificate } = entry else { return Err(damaged()) };
+    let Entry::Authority { private_key, .. } = entry else { return Err(damaged()) };
     let (key, public) = key_of(private_key)?;
+    Ok((key, public, certificate_of(entry)?))
+}
+
+fn certificate_of(entry: &Entry) -> Result<Certificate, ProviderError> {
+    let Entry::Authority { certificate, .. } = entry else { return Err(damaged()) };
     let certificate = Certificate::chain_from_pem(certificate).ok().and_then(|mut chain| chain.pop());
-    Ok((key, public, certificate.ok_or_else(damaged)?))
+    certificate.ok_or_else(damaged)
+}
+
+fn damaged() -> ProviderError {
+    ProviderError::new(Class::Failed, "an authority in the key store is damaged")
 }

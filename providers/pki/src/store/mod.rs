@@ -128,7 +128,7 @@ impl KeyStore {
         Ok(())
     }
 
-    /// Returns `text`, encrypted for the recipients of the manifest, one of which must be this person.
+    /// Encrypts `text` for the recipients in the manifest. This person must be one of them.
     fn encrypted(&self, text: &[u8]) -> Result<Vec<u8>, StoreError> {
         let recipients = self.settings()?.recipients.iter().map(|text| sealing::recipient(text));
         let recipients: Vec<Box<dyn Recipient + Send>> = recipients.collect::<Result<_, _>>()?;

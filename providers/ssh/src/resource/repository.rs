@@ -29,7 +29,7 @@ pub(crate) struct Format {
     pub(crate) doc: &'static str,
     /// Returns the attributes beside those of both.
     pub(crate) attributes: fn() -> Vec<Attribute>,
-    /// The attributes of which the file is made.
+    /// The attributes that determine the text of the file.
     pub(crate) settings: &'static [&'static str],
     /// The command of the package manager.
     pub(crate) manager: &'static str,

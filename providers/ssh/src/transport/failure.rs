@@ -304,19 +304,7 @@ mod tests {
 
     #[test]
     fn sudo_that_requires_a_terminal_is_distinguished_from_one_that_requires_a_password() {
-        let node = Node {
-            name: moorfast_engine::model::NodeName("n1".to_owned()),
-            address: "n1".to_owned(),
-            user: Some("ops".to_owned()),
-            port: None,
-            identity_file: None,
-            jump: Vec::new(),
-            host_keys: Vec::new(),
-            transport: moorfast_engine::model::Transport::Ssh,
-            sudo: true,
-            roles: Vec::new(),
-            vars: Default::default(),
-        };
+        let node = Node { user: Some("ops".to_owned()), ..Node::new("n1") };
         let why = |output: &str| {
             let error = from_sudo(&node, &[output.to_owned()]).unwrap();
             format!("{}; {}", error.summary, error.help.unwrap())

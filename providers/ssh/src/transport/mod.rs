@@ -57,22 +57,10 @@ pub(crate) trait Transport: Send + Sync {
 
 #[cfg(test)]
 mod tests {
-    use moorfast_engine::model::{Node, NodeName, Transport};
+    use moorfast_engine::model::Node;
 
     /// Returns a node at `address` behind these jump hosts.
     pub(super) fn node(address: &str, jump: &[&str]) -> Node {
-        Node {
-            name: NodeName("n".to_owned()),
-            address: address.to_owned(),
-            user: None,
-            port: None,
-            identity_file: None,
-            jump: jump.iter().map(|hop| (*hop).to_owned()).collect(),
-            host_keys: Vec::new(),
-            transport: Transport::Ssh,
-            sudo: false,
-            roles: Vec::new(),
-            vars: Default::default(),
-        }
+        Node { address: address.to_owned(), jump: jump.iter().map(|hop| (*hop).to_owned()).collect(), ..Node::new("n") }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use moorfast_engine::model::{Address, Attributes, Node, NodeName, ResourceAddress, Transport, Value, seal_attributes};
+use moorfast_engine::model::{Address, Attributes, Node, ResourceAddress, Transport, Value, seal_attributes};
 use moorfast_engine::provider::{
     Applied, Connection, Consequence, Context, Observed, Operation, OperationAction, PlanRequest, Progress, Proposal,
     ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, StartPermit, Target,
@@ -27,19 +27,7 @@ pub struct World {
 
 /// Returns this machine as a node.
 pub fn local_node() -> Node {
-    Node {
-        name: NodeName("here".to_owned()),
-        address: "here".to_owned(),
-        user: None,
-        port: None,
-        identity_file: None,
-        jump: Vec::new(),
-        host_keys: Vec::new(),
-        transport: Transport::Local,
-        sudo: false,
-        roles: Vec::new(),
-        vars: BTreeMap::new(),
-    }
+    Node { transport: Transport::Local, sudo: false, ..Node::new("here") }
 }
 
 /// Returns attributes from JSON.
