@@ -33,6 +33,8 @@ pub struct Attribute {
     pub default: Option<Value>,
     /// Whether the provider computes the value if it is not set.
     pub computed: bool,
+    /// Whether a change outside moorfast is no drift if the attribute is not set.
+    pub kept: bool,
     /// Whether the attribute can be set. False only for a computed attribute.
     pub optional: bool,
     /// Whether the value is never shown or stored.
@@ -94,6 +96,7 @@ impl Attribute {
             required: false,
             default: None,
             computed: false,
+            kept: false,
             optional: true,
             sensitive: false,
             forces_replacement: false,
@@ -122,6 +125,12 @@ impl Attribute {
     pub fn or_computed(mut self) -> Self {
         self.computed = true;
         self
+    }
+
+    /// Lets the object keep its value if the attribute is not set. A change outside moorfast is then no drift, because the manifest says nothing about it.
+    pub fn or_kept(mut self) -> Self {
+        self.kept = true;
+        self.or_computed()
     }
 
     /// Marks the attribute as sensitive.

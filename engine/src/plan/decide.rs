@@ -244,6 +244,20 @@ mod tests {
     }
 
     #[test]
+    fn a_kept_attribute_drifts_only_if_the_manifest_sets_it() {
+        let mut recorded = recorded_file(A, "/a", "new");
+        recorded.attributes.insert("owner".to_owned(), "root".into());
+        let drift = |more| {
+            let mut observed = file("/a", "new");
+            observed.attributes.insert("owner".to_owned(), Value::from("ops"));
+            decided(&manifest(more), Some(recorded.clone()), None, Some(observed), ProposedAction::Update).unwrap().drift
+        };
+        assert_eq!(drift(""), None);
+        assert_eq!(drift("owner = \"${null}\""), None);
+        assert_eq!(drift("owner = \"root\"").unwrap().after.unwrap()["owner"], "ops");
+    }
+
+    #[test]
     fn an_object_that_was_changed_outside_is_updated_and_its_drift_is_noted() {
         let recorded = || Some(recorded_file(A, "/a", "new"));
         let update = |more, content| {

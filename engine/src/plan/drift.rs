@@ -51,18 +51,25 @@ fn drifted_attributes(
     (!differences(Some(&record.attributes), &seen).is_empty()).then_some(seen)
 }
 
-/// Returns `observed` with the recorded values of the attributes in `lifecycle.ignore_changes`, which never drift.
+/// Returns `observed` with the recorded values of the attributes that never drift: those in `lifecycle.ignore_changes`, and those that are kept because the manifest does not set them.
 fn with_ignored(inputs: &Inputs, address: &Address, record: &Record, observed: Map<String, Json>) -> Map<String, Json> {
     let Some(instance) = inputs.expanded.instance(address) else { return observed };
+    let nothing = Attributes::new();
+    let desired = inputs.static_values.get(address).unwrap_or(&nothing);
+    let mut seen = observed;
+    for attribute in instance.resource_type.schema().attributes.iter().filter(|attribute| attribute.kept) {
+        let is_set = desired.get(attribute.name).is_some_and(|value| !value.is_null());
+        if let (false, Some(recorded)) = (is_set, record.attributes.get(attribute.name)) {
+            seen.insert(attribute.name.to_owned(), recorded.clone());
+        }
+    }
     if instance.resource.lifecycle.ignore_changes.is_empty() {
-        return observed;
+        return seen;
     }
     let values = |map: &Map<String, Json>| -> Attributes {
         map.iter().map(|(name, value)| (name.clone(), Value::from(value.clone()))).collect()
     };
-    let (recorded, mut seen) = (values(&record.attributes), values(&observed));
-    let nothing = Attributes::new();
-    let desired = inputs.static_values.get(address).unwrap_or(&nothing);
+    let (recorded, mut seen) = (values(&record.attributes), values(&seen));
     for path in inputs.expanded.ignored_paths(instance, desired, &recorded) {
         path.copy(&recorded, &mut seen, false);
     }

@@ -109,7 +109,9 @@ impl Provider for Memory {
     fn resource_types(&self) -> Vec<Arc<dyn ResourceType>> {
         let path = Attribute::required("path", Kind::String, "Its path.");
         let content = Attribute::optional("content", Kind::String, "Its content.").or("");
-        let schema = Schema::new("A file.", [path, content, Attribute::computed("id", Kind::String, "Its number.")]);
+        let owner = Attribute::optional("owner", Kind::String, "Its owner.").or_kept();
+        let id = Attribute::computed("id", Kind::String, "Its number.");
+        let schema = Schema::new("A file.", [path, content, owner, id]);
         vec![Arc::new(File(Declaration { name: "mem_file", target_kind: TargetKind::Node, schema }))]
     }
 
