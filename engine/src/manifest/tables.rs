@@ -43,6 +43,13 @@ fn not_in_module(table: &str) -> Option<&'static str> {
     ROOT_ONLY.iter().find(|(name, _)| *name == table).map(|(_, reason)| *reason)
 }
 
+/// Returns the correct header if the unknown table looks like a resource: `[ssh_file.motd]` with the name of a type, such as `ssh_file`.
+fn resource_header(table: &str, value: &DeValue<'_>) -> Option<String> {
+    let (name, block) = value.as_table()?.iter().next()?;
+    let is_resource = table.contains('_') && block.get_ref().is_table();
+    is_resource.then(|| format!("write a resource as `[resource.{table}.{}]`", name.get_ref()))
+}
+
 impl Loader<'_> {
     /// Reads the tables of one file. Returns all errors in them.
     pub(super) fn file<'a>(&mut self, mut reader: Reader<'a>, tables: &'a DeTable<'a>) -> Vec<Diagnostic> {
@@ -79,6 +86,7 @@ impl Loader<'_> {
             name => {
                 let help = terraform::table(name)
                     .or_else(|| suggest(name, TABLES))
+                    .or_else(|| resource_header(name, entry.value.get_ref()))
                     .unwrap_or_else(|| format!("the tables of a manifest are {}", TABLES.join(", ")));
                 reader.error_with(entry.span, format!("unknown table `{name}`"), Some(help));
             }

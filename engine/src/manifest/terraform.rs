@@ -15,7 +15,7 @@ const TABLES: [(&str, &str); 6] = [
     ("variable", "write variables as `[variables.NAME]`"),
     ("output", "write outputs as `[outputs.NAME]`"),
     ("provider", "write providers as `[providers.NAME]`"),
-    ("workspace", "use one folder per environment, or `--state DIR` and `--var-file FILE` for each"),
+    ("workspace", "write environments as `[environments.NAME]` and choose one with `--env NAME`"),
     ("test", "use `[check.NAME]`, which is tested after each apply"),
 ];
 

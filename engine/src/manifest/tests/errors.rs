@@ -90,6 +90,12 @@ fn syntax_errors_of_toml_are_readable() {
 }
 
 #[test]
+fn a_table_of_another_tool_or_without_resource_gets_the_right_header() {
+    let text = problems(&[("main.toml", "[ssh_file.motd]\npath = '/etc/motd'\n[workspace]\nname = 'x'\n")]);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
 fn a_check_has_one_probe_and_can_send_it() {
     let text = problems(&[(
         "main.toml",
