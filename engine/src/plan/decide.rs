@@ -250,7 +250,9 @@ mod tests {
         let drift = |more| {
             let mut observed = file("/a", "new");
             observed.attributes.insert("owner".to_owned(), Value::from("ops"));
-            decided(&manifest(more), Some(recorded.clone()), None, Some(observed), ProposedAction::Update).unwrap().drift
+            decided(&manifest(more), Some(recorded.clone()), None, Some(observed), ProposedAction::Update)
+                .unwrap()
+                .drift
         };
         assert_eq!(drift(""), None);
         assert_eq!(drift("owner = \"${null}\""), None);

@@ -61,7 +61,7 @@ impl Topic {
             Self::Module => include_str!("question/module.sh"),
             Self::Package => include_str!("question/package.sh"),
             Self::Parameter => include_str!("question/parameter.sh"),
-            Self::Unit => concat!(include_str!("resource/unit_status.sh"), include_str!("question/unit.sh")),
+            Self::Unit => concat!(include_str!("resource/unit/status.sh"), include_str!("question/unit.sh")),
         }
     }
 

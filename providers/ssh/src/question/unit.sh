@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2154
-# Reports the status of the units "$@", for use after unit_status.sh, each as a record of its name, its properties, and what is true of it.
+# Reports the status of the units "$@", for use after resource/unit/status.sh, each as a record of its name, its properties, and what is true of it.
 print_status() {
   L=
   if starts_at_boot; then L="$L enabled"; is_whole || L="$L partial"; fi

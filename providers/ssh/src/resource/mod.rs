@@ -11,7 +11,6 @@ mod file_block_text;
 mod fstab;
 mod group;
 mod hostname;
-mod install;
 mod kernel_module;
 mod link;
 mod mode;

@@ -1,5 +1,9 @@
 //! `ssh_systemd_unit`: a systemd unit: its file, its drop-ins, and whether it is enabled and running.
 
+mod change;
+mod drop_ins;
+mod install;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,11 +15,11 @@ use moorfast_engine::provider::{
 use serde_json::json;
 
 use super::proposal::{is_equal, propose};
-use super::{Resource, ShellTask, absolute_path, flag, install, is_set, parent, text};
+use super::{Resource, ShellTask, absolute_path, flag, is_set, parent, text};
 use crate::duration;
 use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
-use crate::script::{Section, print_bytes, quote};
+use crate::script::{Section, quote};
 use crate::sources::Sources;
 use crate::subject::Subject;
 
@@ -33,13 +37,6 @@ const FOLDERS: &[&str] = &[
 
 /// The shortest time that a unit must stay active to count as healthy.
 const WATCHED: Duration = Duration::from_secs(5);
-
-/// Shell functions that read the status of `$U`.
-const STATUS: &str = include_str!("unit_status.sh");
-
-/// Shell functions that change `$U`, for use after [`STATUS`]. `disable` keeps the link to a unit file in another folder. The marker records a pending restart across a crash; it is in /run, because a reboot restarts every unit.
-/// `reset_start_limit` clears the start counter of systemd, which refuses a sixth start within ten seconds. That limit is meant for units that fail by themselves.
-const FUNCTIONS: &str = include_str!("unit_change.sh");
 
 impl Resource for Unit {
     fn declaration(&self) -> Declaration {
@@ -164,13 +161,13 @@ impl Resource for Unit {
     }
 
     fn read_script(&self, subject: &Subject) -> String {
-        let names = names(subject).into_iter().enumerate();
+        let names = drop_ins::names(subject).into_iter().enumerate();
         let drop_ins = names.map(|(index, name)| {
             format!("if [ -f \"$D\"/{0} ]; then blob drop_in.{index} < \"$D\"/{0}; fi\n", quote(&name))
         });
         format!(
             "{}; if [ -f \"$F\" ]; then blob content < \"$F\"; fi\n{}",
-            places(subject),
+            change::places(subject),
             drop_ins.collect::<String>()
         )
     }
@@ -192,12 +189,12 @@ impl Resource for Unit {
             put("content", Value::from(content));
             put("path", Value::from(file(subject)));
         }
-        let drop_ins: BTreeMap<String, Value> = names(subject)
+        let drop_ins: BTreeMap<String, Value> = drop_ins::names(subject)
             .into_iter()
             .enumerate()
             .filter_map(|(index, name)| Some((name, Value::from(answer.own.text(&format!("drop_in.{index}"))?))))
             .collect();
-        if !names(subject).is_empty() || is_set(&subject.attributes, "drop_ins") {
+        if !drop_ins::names(subject).is_empty() || is_set(&subject.attributes, "drop_ins") {
             put("drop_ins", Value::Map(drop_ins));
         }
         let desired = |name: &str| subject.attributes.get(name).and_then(Value::as_bool).unwrap_or_default();
@@ -260,70 +257,24 @@ impl Resource for Unit {
     }
 
     fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
-        let start = format!("{}\n{STATUS}{FUNCTIONS}read_status\n", places(subject));
-        let attributes = &subject.attributes;
-        if matches!(operation.action, OperationAction::Delete) {
-            let body = if is_set(attributes, "content") { remove(subject) } else { restore(subject) };
-            return Ok(ShellTask::long(format!("{start}{body}")));
+        if !matches!(operation.action, OperationAction::Delete) {
+            let task = ShellTask::long(change::apply(operation, subject));
+            return Ok(ShellTask { limit: Some(Duration::from_secs(300)), ..task });
         }
-        let before = operation.observed.as_ref().map(|o| &o.attributes);
-        let differs =
-            |name: &str| is_set(attributes, name) && !is_equal(before.and_then(|b| b.get(name)), attributes.get(name));
-        let drop_ins = changed_drop_ins(attributes, before);
-        let redefined = differs("content") || !drop_ins.is_empty();
-        let pending = before.is_some_and(|b| flag(b, "restart_pending"));
-        let restart = redefined || pending || !operation.triggers.is_empty();
-        let resumed = operation.recorded.as_ref().is_some_and(|r| r.incomplete) && is_set(attributes, "content");
-        let moves_links = resumed
-            || differs("content") && installs(before, "content") != installs(Some(attributes), "content")
-            || drop_ins.iter().any(|drop_in| drop_in.changes_install());
-        let mut body = start;
-        if must_exist(attributes) {
-            body.push_str(&format!("if [ \"$load\" = not-found ]; then\n{NO_SUCH_UNIT}\nfi\n"));
-        }
-        body.push_str("was=$file_state; if starts_at_boot; then was=enabled; fi\n");
-        body.push_str("printf '%s' \"$was $active\" | blob before\n");
-        if restart {
-            body.push_str("mark\n");
-        }
-        if attributes.get("masked").and_then(Value::as_bool) == Some(false) {
-            body.push_str("unmask\n");
-        }
-        body.push_str("R=\n");
-        if differs("content") {
-            let content = text(attributes, "content").unwrap_or_default();
-            body.push_str(&format!(
-                "[ -d \"${{F%/*}}\" ] || mkdir -p -- \"${{F%/*}}\"\n{} | write_file \"$F\"; R=1\n",
-                print_bytes(content.as_bytes())
-            ));
-        }
-        body.extend(drop_ins.iter().map(DropIn::write));
-        body.push_str("[ \"$reload\" != yes ] && [ -z \"$R\" ] || systemctl daemon-reload\n");
-        body.push_str(&set_states(attributes, restart, moves_links));
-        body.push_str("unmark");
-        Ok(ShellTask { limit: Some(Duration::from_secs(300)), ..ShellTask::long(body) })
+        let is_managed = is_set(&subject.attributes, "content");
+        Ok(ShellTask::long(if is_managed { change::remove(subject) } else { change::restore(subject) }))
     }
 
     fn explain(&self, subject: &Subject) -> Option<String> {
-        let places = places(subject);
+        let places = change::places(subject);
         Some(format!(
             "{places}\nprintf 'The last lines of the journal of %s:\\n' \"$U\"; journalctl -u \"$U\" -n 20 --no-pager -o cat"
         ))
     }
 
     fn health(&self, subject: &Subject) -> Option<String> {
-        let settle = duration::seconds(duration::of(&subject.attributes, "settle").unwrap_or_default().max(WATCHED));
-        Some(format!(
-            "{}\n{STATUS}{FUNCTIONS}run() {{ printf '%s %s' \"$(show NRestarts)\" \"$(show InvocationID)\"; }}
-unhealthy() {{ fail failed \"$1: $(show ActiveState) ($(show SubState)), result $(show Result), exit status $(show ExecMainStatus)\"; }}
-[ \"$(show ActiveState)\" = active ] || unhealthy 'the unit is not active'
-B=$(run); C=0
-while [ \"$C\" -lt {settle} ]; do
-  sleep 1; C=$((C + 1))
-  [ \"$(show ActiveState)\" = active ] && [ \"$(run)\" = \"$B\" ] || unhealthy 'the unit does not stay active'
-done",
-            places(subject)
-        ))
+        let settle = duration::of(&subject.attributes, "settle").unwrap_or_default().max(WATCHED);
+        Some(change::stays_healthy(subject, duration::seconds(settle)))
     }
 
     fn initial_private_data(&self, desired: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
@@ -348,7 +299,7 @@ done",
         // Drop-ins of a failed operation may exist until an operation succeeds.
         let names = match answer.status {
             Some(0) => Vec::new(),
-            _ => [drop_in_names(&subject.attributes), unfinished(&subject.private)].concat(),
+            _ => [drop_ins::of(&subject.attributes), drop_ins::unfinished(&subject.private)].concat(),
         };
         match private.as_object_mut() {
             Some(private) if names.is_empty() => drop(private.remove("drop_ins")),
@@ -360,42 +311,11 @@ done",
     }
 }
 
-/// Returns shell variables: the unit, its file, its drop-in directory and the marker of a pending restart.
-fn places(subject: &Subject) -> String {
-    let name = subject.text("name").unwrap_or_default();
-    let file = file(subject);
-    let directory = format!("{}/{name}.d", parent(&file));
-    let marker = format!("/run/moorfast/{name}.restart");
-    format!("U={}; F={}; D={}; M={}", quote(name), quote(&file), quote(&directory), quote(&marker))
-}
-
 fn file(subject: &Subject) -> String {
     match subject.text("path") {
         Some(path) => path.to_owned(),
         None => format!("/etc/systemd/system/{}", subject.text("name").unwrap_or_default()),
     }
-}
-
-/// Returns the names of the desired and the recorded drop-ins, and of those that a failed operation may have written.
-fn names(subject: &Subject) -> Vec<String> {
-    let mut names = drop_in_names(&subject.attributes);
-    if let Some(recorded) = &subject.recorded {
-        names.extend(drop_in_names(recorded));
-        names.extend(unfinished(&subject.private));
-    }
-    names.sort();
-    names.dedup();
-    names
-}
-
-fn drop_in_names(attributes: &Attributes) -> Vec<String> {
-    attributes.get("drop_ins").and_then(Value::as_map).map(|m| m.keys().cloned().collect()).unwrap_or_default()
-}
-
-/// Returns the names of the drop-ins that a failed operation may have written.
-fn unfinished(private: &serde_json::Value) -> Vec<String> {
-    let names = private["drop_ins"].as_array().into_iter().flatten();
-    names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
 fn restart_reason(request: &PlanRequest, proposal: &Proposal) -> Option<String> {
@@ -412,48 +332,6 @@ fn restart_reason(request: &PlanRequest, proposal: &Proposal) -> Option<String> 
         return Some("its definition changes".to_owned());
     }
     flag(observed, "restart_pending").then(|| "it runs an older definition".to_owned())
-}
-
-/// A drop-in that differs from the one on the node. Without content it is removed.
-struct DropIn<'a> {
-    name: &'a str,
-    before: Option<&'a str>,
-    content: Option<&'a str>,
-}
-
-impl DropIn<'_> {
-    fn changes_install(&self) -> bool {
-        let section = |text: Option<&'_ str>| text.map(install::of).unwrap_or_default().join("\n");
-        section(self.before) != section(self.content)
-    }
-
-    /// Returns shell that writes or removes the drop-in, and sets `R`.
-    fn write(&self) -> String {
-        let name = quote(self.name);
-        match self.content {
-            Some(content) => {
-                format!("mkdir -p -- \"$D\"; {} | write_file \"$D\"/{name}; R=1\n", print_bytes(content.as_bytes()))
-            }
-            None => format!("rm -f -- \"$D\"/{name}; rmdir -- \"$D\" 2>/dev/null || true; R=1\n"),
-        }
-    }
-}
-
-/// Returns the drop-ins of `attributes` that differ on the node, then those of `before` that were removed from the manifest.
-fn changed_drop_ins<'a>(attributes: &'a Attributes, before: Option<&'a Attributes>) -> Vec<DropIn<'a>> {
-    static NONE: BTreeMap<String, Value> = BTreeMap::new();
-    let of = |attributes: Option<&'a Attributes>| attributes.and_then(|a| a.get("drop_ins")?.as_map()).unwrap_or(&NONE);
-    let (desired, there) = (of(Some(attributes)), of(before));
-    let changed = desired.iter().filter(|(name, content)| !is_equal(there.get(*name), Some(content)));
-    let gone = there.iter().filter(|(name, _)| !desired.contains_key(*name));
-    let text = |map: &'a BTreeMap<String, Value>, name: &str| map.get(name).and_then(Value::as_str);
-    let drop_in = |(name, _): (&'a String, _)| DropIn { name, before: text(there, name), content: text(desired, name) };
-    changed.map(drop_in).chain(gone.map(drop_in)).collect()
-}
-
-/// Returns the assignments of the `[Install]` sections of the attribute `name`.
-fn installs<'a>(attributes: Option<&'a Attributes>, name: &str) -> Vec<&'a str> {
-    attributes.and_then(|attributes| text(attributes, name)).map(install::of).unwrap_or_default()
 }
 
 /// Returns the assignments of all `[Install]` sections of the manifest, or `None` if a text is unknown or not in the manifest.
@@ -520,91 +398,4 @@ pub(crate) const MISSING: &str = "the unit does not exist (install its package f
 /// Whether a unit with these attributes must exist before it is changed.
 pub(crate) fn must_exist(attributes: &Attributes) -> bool {
     !is_set(attributes, "content") && !flag(attributes, "masked")
-}
-
-const NO_SUCH_UNIT: &str = include_str!("unit/no_such_unit.sh");
-
-/// Returns shell that enables, starts, restarts, stops and masks the unit. With `moves_links` the links are updated to a changed `[Install]` section.
-fn set_states(attributes: &Attributes, restart: bool, moves_links: bool) -> String {
-    let mut body = "read_status\n".to_owned();
-    let again = if moves_links { "disable; enable" } else { "starts_at_boot && is_whole || enable" };
-    match attributes.get("enabled").and_then(Value::as_bool) {
-        Some(true) => body.push_str(&format!(
-            "{again}\nread_status; starts_at_boot || fail invalid \"the unit cannot be enabled ($file_state): it needs an [Install] section\"\n",
-        )),
-        Some(false) => body.push_str("case $file_state in enabled|indirect) disable ;; esac\n"),
-        None if moves_links => body.push_str(&format!("if [ \"$was\" = enabled ]; then {again}; fi\n")),
-        None => {}
-    }
-    let settle = duration::of(attributes, "settle").unwrap_or(Duration::from_secs(1)).as_millis() / 100;
-    match (text(attributes, "state"), restart) {
-        (Some("running"), restart) => {
-            let verb = if restart { "restart" } else { "start" };
-            body.push_str(&format!("reset_start_limit; systemctl {verb} -- \"$U\" || fail_unit 'the unit does not start'\ncheck_stays_active {settle}\n"));
-        }
-        (Some(_), _) => body.push_str("stop_unit; reset_start_limit\n"),
-        (None, true) => body.push_str(&format!(
-            "if [ \"$(show ActiveState)\" = active ]; then reset_start_limit; systemctl restart -- \"$U\" || fail_unit 'the unit does not start again'; check_stays_active {settle}; fi\n"
-        )),
-        (None, false) => {}
-    }
-    if flag(attributes, "masked") {
-        body.push_str("systemctl mask -- \"$id\"\n");
-    }
-    body
-}
-
-fn without_drop_ins(subject: &Subject) -> String {
-    let files: Vec<_> = names(subject).iter().map(|name| format!("\"$D\"/{}", quote(name))).collect();
-    match files.is_empty() {
-        true => String::new(),
-        false => format!("rm -f -- {}; rmdir -- \"$D\" 2>/dev/null || true\n", files.join(" ")),
-    }
-}
-
-/// Returns shell that stops, disables and removes a unit whose file is managed, with all instances of a template.
-fn remove(subject: &Subject) -> String {
-    let stop = match subject.text("name").and_then(|name| name.split_once("@.")) {
-        Some((stem, kind)) => format!(
-            "systemctl list-units --all --plain --no-legend --type={kind} | while read -r unit _; do case $unit in {}*) systemctl stop -- \"$unit\" ;; esac; done",
-            quote(&format!("{stem}@"))
-        ),
-        None => "stop_unit".to_owned(),
-    };
-    format!(
-        "if [ \"$load\" != not-found ]; then {stop}; systemctl disable -- \"$U\" 2>/dev/null || true; fi
-rm -f -- \"$F\"
-{}systemctl daemon-reload
-systemctl reset-failed -- \"$U\" 2>/dev/null || true
-unmark",
-        without_drop_ins(subject)
-    )
-}
-
-/// Returns shell that restores the state that an existing unit had before moorfast.
-fn restore(subject: &Subject) -> String {
-    let attributes = &subject.attributes;
-    let was = |name: &str| subject.private[name].as_bool().filter(|_| is_set(attributes, name));
-    let mut body = without_drop_ins(subject);
-    if !body.is_empty() {
-        body.push_str("systemctl daemon-reload; [ \"$load\" = not-found ] || systemctl try-restart -- \"$U\"\n");
-    }
-    match was("masked") {
-        Some(true) => body.push_str("systemctl mask -- \"$id\"\n"),
-        Some(false) => body.push_str("unmask\n"),
-        None => {}
-    }
-    body.push_str("read_status\nif [ \"$load\" != not-found ]; then :\n");
-    match was("enabled") {
-        Some(true) => body.push_str("starts_at_boot || enable\n"),
-        Some(false) => body.push_str("case $file_state in enabled|indirect) disable ;; esac\n"),
-        None => {}
-    }
-    let ran = subject.private["running"].as_bool().filter(|_| is_set(attributes, "state"));
-    match ran.filter(|_| subject.private["masked"] != true) {
-        Some(true) => body.push_str("systemctl start -- \"$U\"\n"),
-        Some(false) => body.push_str("systemctl stop -- \"$U\"\n"),
-        None => {}
-    }
-    format!("{body}fi\nunmark")
 }
