@@ -26,3 +26,26 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::single_dash_options;
+
+    #[test]
+    fn the_examples_of_the_help_are_valid() {
+        let examples: Vec<String> = Cli::command()
+            .get_subcommands()
+            .filter_map(|command| command.get_after_long_help().map(ToString::to_string))
+            .flat_map(|help| help.lines().skip(1).map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        assert!(examples.len() > 30, "the help has examples");
+        for example in examples {
+            let line = example.trim().split("  ").next().unwrap_or_default().replace('\'', "");
+            let words = single_dash_options::normalise(&Cli::command(), line.split_whitespace().map(Into::into));
+            assert!(Cli::try_parse_from(words).is_ok(), "{example}");
+        }
+    }
+}

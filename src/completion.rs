@@ -17,6 +17,7 @@ use crate::ProviderFactory;
 use crate::cli::Cli;
 use crate::commands::explained_names;
 use crate::completer::{Names, VARIABLE, complete_from};
+use crate::error_codes;
 use crate::globals::Globals;
 use crate::inputs::Inputs;
 use crate::invocation::Invocation;
@@ -139,7 +140,8 @@ fn names(invocation: &Invocation, names: Names, typed: &str) -> Vec<String> {
         Names::Environments => environments(invocation).unwrap_or_default(),
         Names::Explained => {
             let of_manifest = [addresses(invocation, typed), environments(invocation)].into_iter().flatten().flatten();
-            explained_names(invocation.catalogue()).into_iter().chain(of_manifest).collect()
+            let codes = error_codes::all(&invocation.providers).into_iter().map(|code| code.to_string());
+            explained_names(invocation.catalogue()).into_iter().chain(codes).chain(of_manifest).collect()
         }
     }
 }

@@ -9,6 +9,7 @@ use moorfast_engine::state::EnvironmentName;
 
 use crate::backend;
 use crate::error::Error;
+use crate::error_codes;
 use crate::inputs::Inputs;
 
 /// Checks that an environment is chosen if the manifest has environments, and that the chosen one exists.
@@ -22,10 +23,11 @@ pub fn check(manifest: &Manifest) -> Result<(), Error> {
     let Some(chosen) = &manifest.environment else {
         return match names.is_empty() {
             true => Ok(()),
-            false => Err(Error::usage(
-                format!("no environment is chosen: the manifest has {}", listed(&names)),
-                format!("choose one with `--env {}`, or with MOORFAST_ENV", names[0]),
-            )),
+            false => Err(Error::Usage {
+                message: format!("no environment is chosen: the manifest has {}", listed(&names)),
+                help: Some(format!("choose one with `--env {}`, or with MOORFAST_ENV", names[0])),
+                code: Some(error_codes::NO_ENVIRONMENT),
+            }),
         };
     };
     if manifest.environments.contains_key(chosen) {

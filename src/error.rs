@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use moorfast_engine::manifest::Manifest;
-use moorfast_engine::model::{Diagnostic, Sources};
+use moorfast_engine::model::{Diagnostic, ErrorCode, Sources};
 use moorfast_engine::provider::{Class, ProviderError};
 use moorfast_engine::session::Failure;
 use moorfast_engine::state::StateError;
@@ -63,6 +63,8 @@ pub enum Error {
         message: String,
         /// The remedy.
         help: Option<String>,
+        /// The code, if the error has a page.
+        code: Option<ErrorCode>,
     },
     /// Standard output is closed or cannot be written.
     #[error("cannot write the output: {0}")]
@@ -85,7 +87,7 @@ impl Error {
 
     /// Creates an error with a message and a remedy.
     pub fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Error::Usage { message: message.into(), help: Some(help.into()) }
+        Error::Usage { message: message.into(), help: Some(help.into()), code: None }
     }
 
     /// Returns a function for [`Result::map_err`] that adds the failed action and the file.

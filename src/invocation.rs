@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moorfast_engine::manifest::{Manifest, is_manifest_file};
-use moorfast_engine::model::{Diagnostic, Severity, Sources, Value};
+use moorfast_engine::model::{Diagnostic, Severity, Sources, Value, error_codes};
 use moorfast_engine::provider::Provider;
 use moorfast_engine::reference::BlockSchemas;
 use moorfast_engine::session::{Events, Interrupt};
@@ -133,10 +133,13 @@ impl Invocation {
         let path = &self.globals.manifest;
         if is_empty_folder(path) {
             let place = path.canonicalize().unwrap_or_else(|_| path.clone());
-            return Err(Error::usage(
-                format!("cannot find a manifest in {}: the folder has no *.toml files", place.display()),
-                "run `moorfast init` to create a manifest, or use `-C DIR` to change to another folder",
-            ));
+            return Err(Error::Usage {
+                message: format!("cannot find a manifest in {}: the folder has no *.toml files", place.display()),
+                help: Some(
+                    "run `moorfast init` to create a manifest, or use `-C DIR` to change to another folder".to_owned(),
+                ),
+                code: Some(error_codes::NO_MANIFEST),
+            });
         }
         let load = || match self.untrusted {
             true => Manifest::load_untrusted(path, &self.data_dir()),

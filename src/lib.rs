@@ -16,6 +16,7 @@ mod completion;
 mod drift_history;
 mod environment;
 mod error;
+mod error_codes;
 mod exit;
 #[cfg(fuzzing)]
 pub mod fuzzing;

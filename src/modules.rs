@@ -33,14 +33,17 @@ pub enum Fetched {
 pub async fn fetch(path: &Path, root: &Path, upgrade: bool) -> Result<BTreeMap<GitSource, Fetched>, Error> {
     let mut lock = match LockFile::read(root) {
         Err(_) if upgrade => LockFile::default(),
-        read => read.map_err(|message| Error::Usage { message, help: None })?,
+        read => read.map_err(|message| Error::Usage { message, help: None, code: None })?,
     };
     let before = lock.clone();
     let mut done: BTreeMap<GitSource, Fetched> = BTreeMap::new();
     // A fetched module can call modules of further repositories.
     loop {
-        let needed =
-            Manifest::repositories(path).map_err(|error| Error::Usage { message: error.summary, help: error.help })?;
+        let needed = Manifest::repositories(path).map_err(|error| Error::Usage {
+            message: error.summary,
+            help: error.help,
+            code: error.code,
+        })?;
         let open = needed.iter().find(|(source, _)| !done.contains_key(source));
         let Some((source, is_fetched)) = open else {
             let names: Vec<_> = needed.keys().map(ToString::to_string).collect();
@@ -66,7 +69,7 @@ pub async fn fetch(path: &Path, root: &Path, upgrade: bool) -> Result<BTreeMap<G
 
 fn write(root: &Path, lock: &LockFile) -> Result<(), Error> {
     let path = root.join(LOCK_FILE);
-    let text = lock.text().map_err(|message| Error::Usage { message, help: None })?;
+    let text = lock.text().map_err(|message| Error::Usage { message, help: None, code: None })?;
     atomic::write(&path, 0o644, text.as_bytes()).map_err(Error::file("write", &path))
 }
 

@@ -10,7 +10,7 @@ use crate::configuration::scope::{InstanceScope, Values};
 use crate::expression::{Expr, Files, Reference, Scope, Unresolved};
 use crate::manifest::{Policy, PolicySeverity};
 use crate::model::convert::to_text;
-use crate::model::{Address, Diagnostic, NodeName, Severity, Value};
+use crate::model::{Address, Diagnostic, NodeName, Severity, Value, error_codes};
 use crate::plan::{Change, Plan, PlannedRollout, PolicyResult};
 use crate::provider::ObjectChange;
 
@@ -54,8 +54,9 @@ pub(crate) fn diagnostics(expanded: &Expanded, plan: &Plan) -> Vec<Diagnostic> {
             PolicySeverity::Deny => (Severity::Error, "denies"),
             PolicySeverity::Warn => (Severity::Warning, "warns about"),
         };
+        let code = (severity == Severity::Error).then_some(error_codes::POLICY_DENIED);
         let error = Diagnostic::error(format!("{} {verb} this plan: {message}", result.name));
-        Some(Diagnostic { severity, ..error.at(policy.condition.span, "is false") })
+        Some(Diagnostic { severity, code, ..error.at(policy.condition.span, "is false") })
     };
     plan.policies.iter().filter_map(of).collect()
 }

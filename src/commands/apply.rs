@@ -27,10 +27,18 @@ use crate::render::unsuccessful::{self, Unsuccessful};
 use crate::render::{escape_json, json, plan, report};
 use crate::signature::TrustedKeys;
 
+const EXAMPLES: &str = r#"Examples:
+  moorfast apply                           plan, ask, and apply
+  moorfast apply plan.moorfast             apply a reviewed plan, and nothing else
+  moorfast apply --auto-approve            apply without a question
+  moorfast apply --refresh-only            accept what was changed outside moorfast
+  moorfast apply --replace-node gpu01      set up the machine that replaces a node"#;
+
 /// Apply the manifest.
 ///
 /// Plans, asks for approval and applies the plan. A saved plan is applied exactly as it is, without a question.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Apply {
     /// A saved plan, written by `moorfast plan --out FILE`
     #[arg(value_name = "FILE", conflicts_with_all = ["target", "exclude", "replace", "replace_node", "destroy", "refresh_only"])]

@@ -9,10 +9,15 @@ use crate::inputs::Inputs;
 use crate::invocation::Invocation;
 use crate::planning::Selection;
 
+const EXAMPLES: &str = r#"Examples:
+  moorfast destroy                         show what would be destroyed, ask, and destroy it
+  moorfast destroy --target ssh_file.motd  destroy one resource and its dependants"#;
+
 /// Destroy all objects in the state.
 ///
 /// Destroys all objects in the state, dependants first. This is the same as `moorfast apply --destroy`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Destroy {
     #[command(flatten)]
     selection: Selection,

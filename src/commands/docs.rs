@@ -11,6 +11,7 @@ use moorfast_engine::reference::{functions_reference, reference};
 
 use super::schema;
 use crate::error::Error;
+use crate::error_codes;
 use crate::exit::{self, Exit};
 use crate::invocation::Invocation;
 
@@ -80,6 +81,12 @@ fn pages(providers: &[Arc<dyn Provider>], command_line: Command) -> Vec<(String,
         }
     }
     pages.push(("types.md".to_owned(), index));
+    let mut index = "# Error codes\n\n`moorfast explain CODE` prints the page of a code.\n\n".to_owned();
+    for code in error_codes::all(providers) {
+        index.push_str(&format!("- [{code}](errors/{code}.md): {}\n", code.title()));
+        pages.push((format!("errors/{code}.md"), code.page().to_owned()));
+    }
+    pages.push(("errors.md".to_owned(), index));
     pages
 }
 

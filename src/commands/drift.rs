@@ -24,11 +24,18 @@ use crate::render::text::Text;
 use crate::render::webhook::{self, DriftReport};
 use crate::render::{diagnostic, drift, drift_history, json, markdown, metrics, site};
 
+const EXAMPLES: &str = r#"Examples:
+  moorfast drift                           report changes since the last apply
+  moorfast drift --since-last              report only what is new since the last run, for cron
+  moorfast drift --json                    print the report for a program
+  moorfast drift --history                 show what earlier runs found"#;
+
 /// Detect changes made outside moorfast since the last apply.
 ///
 /// Detects changes made outside moorfast since the last apply. Suitable for cron. Exit codes: 0 in sync, 2 drift, 5 a node or
 /// cluster does not answer, 6 another node or cluster answers in its place, 1 any other error.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Drift {
     /// Print the drift as JSON, in the format of `plan --json`
     #[arg(long, conflicts_with = "markdown")]

@@ -7,20 +7,28 @@ use moorfast_engine::reference::{BlockSchemas, attribute_reference, function_ref
 
 use crate::completer::{Names, completer};
 use crate::error::Error;
+use crate::error_codes;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
 use crate::invocation::Invocation;
 use crate::render::explanation::{self, Instances, markdown};
 use crate::render::text::Text;
 
-/// Explain a type, an attribute, a function, an address or an environment.
+const EXAMPLES: &str = r#"Examples:
+  moorfast explain M0104                   explain an error
+  moorfast explain ssh_file                describe a resource type
+  moorfast explain ssh_file.content        describe an attribute
+  moorfast explain templatefile            describe a function"#;
+
+/// Explain an error code, a type, an attribute, a function, an address or an environment.
 ///
-/// Explains a resource type (`ssh_file`), a data source (`data.ssh_facts`), an attribute (`ssh_file.content`), the configuration of a provider or a backend
+/// Explains an error code (`M0104`), a resource type (`ssh_file`), a data source (`data.ssh_facts`), an attribute (`ssh_file.content`), the configuration of a provider or a backend
 /// (`providers.ssh`, `backend.s3`), a function (`join`), or what the manifest says at an address (`ssh_file.motd`, `module.web`) or about an environment
 /// (`production`). Reads only the manifest.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Explain {
-    /// The type, attribute, function, address or environment
+    /// The error code, type, attribute, function, address or environment
     #[arg(add = completer(Names::Explained))]
     name: String,
     #[command(flatten)]
@@ -30,6 +38,11 @@ pub struct Explain {
 impl Explain {
     pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         let name = self.name.trim().trim_end_matches("()");
+        let codes = error_codes::all(&invocation.providers);
+        if let Some(code) = codes.iter().find(|code| code.as_str().eq_ignore_ascii_case(name)) {
+            invocation.ui.out(markdown(code.page()))?;
+            return Ok(Exit::Success);
+        }
         // A type is explained without a manifest, and with one that is not valid.
         let manifest = invocation.any_manifest().ok();
         let declared = match &manifest {
@@ -134,11 +147,17 @@ fn declared_names(manifest: Option<&Manifest>) -> impl Iterator<Item = String> {
 
 fn unknown<'a>(name: &str, kind: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
     let help = match nearest(name, known) {
+        _ if is_code(name) => "docs/errors.md lists all error codes".to_owned(),
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None => "docs/types.md and docs/functions.md list all types and functions, `moorfast graph` all addresses"
             .to_owned(),
     };
     Error::usage(format!("cannot explain `{name}`: there is no such {kind}"), help)
+}
+
+/// Whether `name` has the form of an error code.
+fn is_code(name: &str) -> bool {
+    name.strip_prefix(['M', 'm']).is_some_and(|digits| digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Returns the schemas of the types, providers and backends by the names under which they are explained.

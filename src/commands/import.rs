@@ -12,11 +12,16 @@ use crate::invocation::Invocation;
 use crate::planning::{Run, parse_duration};
 use crate::render::progress::ProgressFormat;
 
+const EXAMPLES: &str = r#"Examples:
+  moorfast import ssh_file.motd            record all existing objects of a resource
+  moorfast import 'ssh_file.motd["gpu01"]'  record one"#;
+
 /// Import an existing object.
 ///
 /// Reads the existing object of an address of the manifest and records it in the state. Does not change the object.
 /// Objects that match the manifest exactly need no import: an apply records them.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Import {
     /// The address of an instance; a resource without a key selects all of its instances that are not in the state
     #[arg(add = completer(Names::Addresses))]

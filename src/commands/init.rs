@@ -21,12 +21,27 @@ const STARTER: &str = include_str!("init/main.toml");
 const SCHEMA: &str = "moorfast.schema.json";
 const GITIGNORE: &str = "# The state, its key and the known hosts: they must not be committed.\n.moorfast/\n";
 
+/// What a person can do with a new manifest.
+const NEXT: &str = "
+Next:
+  moorfast plan                show what an apply would do, and why
+  moorfast apply               do it, after a question
+  moorfast drift               report changes made outside moorfast since then
+  moorfast explain ssh_file    describe a resource type; docs/types.md lists all
+";
+
+const EXAMPLES: &str = r#"Examples:
+  moorfast init                            create a first manifest in this folder
+  moorfast init --upgrade                  fetch newer versions of the modules
+  moorfast init --migrate-state            move the state to the backend of the manifest"#;
+
 /// Create a starter manifest, fetch modules, or move the state.
 ///
 /// Creates a starter manifest that can be applied on this machine without root, the JSON Schema that editors use for it (moorfast.schema.json),
 /// and adds the folder of the state to .gitignore. Never overwrites a file.
 /// If there is a manifest that calls modules, fetches those from git and pins them in moorfast.lock.toml.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Init {
     /// Fetch the modules from git again, and pin the commits that their branches and tags name now
     #[arg(long, conflicts_with = "migrate_state")]
@@ -70,8 +85,9 @@ impl Init {
         }
         let ignore = root.join(".gitignore");
         ignore_state(&ignore).map_err(Error::file("write", &ignore))?;
-        let next = "Edit it, then run `moorfast plan` and `moorfast apply`.";
-        invocation.ui.out(Line::from("Created ") + styled(Style::Bold, path.display()) + ". " + next)?;
+        let created =
+            Line::from("Created ") + styled(Style::Bold, path.display()) + ", which manages a file on this machine.";
+        invocation.ui.out(Text::from(created) + NEXT)?;
         Ok(Exit::Success)
     }
 }

@@ -16,11 +16,17 @@ use crate::invocation::Invocation;
 use crate::render::nodes::{ListedNode, nodes_json};
 use crate::render::text::{Line, Style, Text, styled};
 
+const EXAMPLES: &str = r#"Examples:
+  moorfast node check                      check the access to all nodes and clusters
+  moorfast node trust gpu01                accept the host key of a new machine
+  moorfast node list                       list the nodes of the inventory"#;
+
 /// Manage the nodes of the inventory and their host keys.
 ///
 /// Manages the nodes of the inventory and their host keys. moorfast connects to a node only if its host key is known: pinned by
 /// `host_key` in the manifest, or trusted with `moorfast node trust`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Node {
     #[command(subcommand)]
     command: Command,

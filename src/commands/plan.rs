@@ -18,10 +18,18 @@ use crate::render::text::{Line, Style, Text, styled};
 use crate::render::{json, plan};
 use crate::signature::{PASSPHRASE, SignKey, SignatureError};
 
+const EXAMPLES: &str = r#"Examples:
+  moorfast plan                            show what an apply would do, and why
+  moorfast plan --out plan.moorfast        save the plan for a review
+  moorfast plan -var port=9090             set a variable
+  moorfast plan --target ssh_file.motd     plan only one resource and its dependencies
+  moorfast plan --detailed-exitcode        exit with 2 if there are changes"#;
+
 /// Show the changes that an apply would make.
 ///
 /// Reads the nodes and clusters, and shows the changes that an apply would make, with the reasons. Changes nothing.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Plan {
     /// Save the plan to a file; `moorfast apply FILE` makes exactly its changes
     #[arg(long, value_name = "FILE")]

@@ -12,10 +12,17 @@ use crate::render::markdown::{FEWEST, GITHUB};
 use crate::render::{html, json, markdown, plan, record};
 use crate::signature::TrustedKeys;
 
+const EXAMPLES: &str = r#"Examples:
+  moorfast show                            show the recorded objects
+  moorfast show plan.moorfast              show a saved plan
+  moorfast show --markdown plan.moorfast   print it for a pull request
+  moorfast show --html plan.moorfast       print it as a page for a browser"#;
+
 /// Show the state, or a saved plan.
 ///
 /// Shows the state, or a saved plan. Needs no manifest.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Show {
     /// A saved plan, written by `moorfast plan --out FILE` [default: the state]
     #[arg(value_name = "FILE")]

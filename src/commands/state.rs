@@ -17,10 +17,17 @@ use crate::render::text::{Line, Text};
 
 pub(super) mod files;
 
+const EXAMPLES: &str = r#"Examples:
+  moorfast state list                      list the recorded objects
+  moorfast state show ssh_file.motd        show a record
+  moorfast state history                   list the runs
+  moorfast state backup FILE               write a copy of the state"#;
+
 /// Inspect and modify the state.
 ///
 /// Inspects and modifies the state. Never reads or changes a node or cluster.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct State {
     #[command(subcommand)]
     command: Command,

@@ -11,11 +11,16 @@ use crate::invocation::Invocation;
 use crate::render::text::{Style, styled};
 use crate::render::{diagnostic, json};
 
+const EXAMPLES: &str = r#"Examples:
+  moorfast validate                        check the manifest in all of its environments
+  moorfast validate --json                 print the errors for a program"#;
+
 /// Check the manifest.
 ///
 /// Checks the manifest: syntax, names, types, references and cycles. Does not read the state, the nodes or the clusters.
 /// Needs neither values of variables nor keys of secrets. Without --env, checks the manifest in each of its environments.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Validate {
     /// Print the result as JSON
     #[arg(long)]

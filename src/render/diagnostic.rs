@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use annotate_snippets::{Annotation, AnnotationKind, Element, Group, Level, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Element, Group, Level, Snippet, Title};
 use moorfast_engine::manifest::Manifest;
-use moorfast_engine::model::{Address, Diagnostic, Severity, SourceFile, Sources, Span};
+use moorfast_engine::model::{Address, Diagnostic, ErrorCode, Severity, SourceFile, Sources, Span};
 use moorfast_engine::provider::ProviderError;
 
 use super::invisible::Source;
@@ -48,7 +48,7 @@ fn diagnostic(sources: &Sources, diagnostic: &Diagnostic) -> Text {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = level.primary_title(printable(&diagnostic.summary)).elements(snippets(sources, diagnostic));
+    let mut group = title(level, diagnostic.code, &diagnostic.summary).elements(snippets(sources, diagnostic));
     for note in diagnostic.at.iter().flat_map(|(span, _)| calls(sources, *span)) {
         group = group.element(Level::NOTE.message(printable(&note)));
     }
@@ -134,7 +134,7 @@ pub fn provider_errors(manifest: Option<&Manifest>, errors: &[(Address, Provider
 
 /// Renders an error of a provider, with its place in the manifest if known.
 pub fn provider_error(manifest: Option<&Manifest>, error: &ProviderError, addresses: &[&Address]) -> Text {
-    let mut group = Group::with_title(Level::ERROR.primary_title(printable(&error.summary)));
+    let mut group = Group::with_title(title(Level::ERROR, error.code, &error.summary));
     let place = manifest.zip(addresses.first()).and_then(|(m, address)| place(m, address, error));
     let named = printable(&named(addresses));
     if let Some((file, span)) = place {
@@ -157,9 +157,23 @@ pub fn provider_error(manifest: Option<&Manifest>, error: &ProviderError, addres
     group.into()
 }
 
+/// Returns the first line of an error or a warning: `error[M0104]: …`.
+fn title(level: Level<'static>, code: Option<ErrorCode>, summary: &str) -> Title<'static> {
+    let title = level.primary_title(printable(summary));
+    match code {
+        Some(code) => title.id(code.as_str()),
+        None => title,
+    }
+}
+
+/// Renders an error without a place in the manifest and without a code.
+pub fn message(summary: &str, detail: &[String], help: Option<&str>) -> Text {
+    coded_message(None, summary, detail, help)
+}
+
 /// Renders an error without a place in the manifest.
-pub fn message(title: &str, detail: &[String], help: Option<&str>) -> Text {
-    let mut group = Group::with_title(Level::ERROR.primary_title(printable(title)));
+pub fn coded_message(code: Option<ErrorCode>, summary: &str, detail: &[String], help: Option<&str>) -> Text {
+    let mut group = Group::with_title(title(Level::ERROR, code, summary));
     let mut elements: Vec<Element> = Vec::new();
     if !detail.is_empty() {
         let lines: Vec<_> = detail.iter().map(|line| printable(line)).collect();

@@ -1,18 +1,21 @@
 //! Error messages.
 
 use moorfast_engine::manifest::Manifest;
-use moorfast_engine::model::{Diagnostic, Severity, Sources};
+use moorfast_engine::model::{Diagnostic, ErrorCode, Severity, Sources};
 use moorfast_engine::session::Failure;
 use moorfast_engine::state::StateError;
 
-use super::diagnostic::{count, diagnostics, message, provider_error, provider_errors};
+use super::diagnostic::{coded_message, count, diagnostics, message, provider_error, provider_errors};
 use super::text::Text;
 use crate::error::Error;
+use crate::error_codes;
 use crate::plan_file::PlanFileError;
 use crate::signature::SignatureError;
 
 /// The message of an error without a place in the manifest.
 pub struct Message {
+    /// The code, if the error has a page.
+    pub code: Option<ErrorCode>,
     /// The failed action and the reason, on one line.
     pub summary: String,
     /// Additional lines.
@@ -23,16 +26,24 @@ pub struct Message {
 
 impl Message {
     fn new(summary: impl Into<String>, help: Option<&str>) -> Self {
-        Self { summary: summary.into(), detail: Vec::new(), help: help.map(str::to_owned) }
+        Self { code: None, summary: summary.into(), detail: Vec::new(), help: help.map(str::to_owned) }
+    }
+
+    fn code(self, code: Option<ErrorCode>) -> Self {
+        Self { code, ..self }
     }
 
     fn text(&self) -> Text {
-        message(&self.summary, &self.detail, self.help.as_deref())
+        coded_message(self.code, &self.summary, &self.detail, self.help.as_deref())
     }
 }
 
-/// Renders an error for standard error.
+/// Renders an error for standard error, with a reference to the pages of its codes.
 pub fn error(error: &Error) -> Text {
+    without_reference(error) + reference(&codes(error))
+}
+
+fn without_reference(error: &Error) -> Text {
     match error {
         Error::Manifest { sources, diagnostics } => manifest_errors(sources, diagnostics),
         Error::Run { failure, manifest } => self::failure(failure, manifest),
@@ -48,8 +59,8 @@ pub fn other_message(error: &Error) -> Message {
         Error::State(error) => state_message(error),
         Error::PlanFile(error) => plan_file(error),
         Error::Key(error) => Message::new(error.to_string(), signature(error)),
-        Error::Usage { help, .. } => Message::new(error.to_string(), help.as_deref()),
-        Error::Provider(error) => Message::new(&error.summary, error.help.as_deref()),
+        Error::Usage { help, code, .. } => Message::new(error.to_string(), help.as_deref()).code(*code),
+        Error::Provider(error) => Message::new(&error.summary, error.help.as_deref()).code(error.code),
         other => Message::new(other.to_string(), None),
     }
 }
@@ -84,10 +95,44 @@ fn failure(failure: &Failure, manifest: &Manifest) -> Text {
     }
 }
 
+/// Returns the codes of an error, each once.
+fn codes(error: &Error) -> Vec<ErrorCode> {
+    let of_diagnostics = |found: &[Diagnostic]| found.iter().filter_map(|diagnostic| diagnostic.code).collect();
+    let mut codes: Vec<ErrorCode> = match error {
+        Error::Manifest { diagnostics, .. } => of_diagnostics(diagnostics),
+        Error::Provider(error) => error.code.into_iter().collect(),
+        Error::Run { failure, .. } => match &**failure {
+            Failure::Manifest(found) => of_diagnostics(found),
+            Failure::Providers(errors) => errors.iter().filter_map(|(_, error)| error.code).collect(),
+            Failure::Provider(_, error) => error.code.into_iter().collect(),
+            Failure::State(error) => state_message(error).code.into_iter().collect(),
+            Failure::Stale(lines) => stale(lines).code.into_iter().collect(),
+            Failure::Interrupted => Vec::new(),
+        },
+        other => other_message(other).code.into_iter().collect(),
+    };
+    codes.sort_by_key(|code| code.as_str());
+    codes.dedup();
+    codes
+}
+
+/// Returns a reference to the pages of codes.
+fn reference(codes: &[ErrorCode]) -> Text {
+    match codes {
+        [] => Text::default(),
+        [code] => format!("\n`moorfast explain {code}` explains this error.\n").into(),
+        several => {
+            let names: Vec<_> = several.iter().map(|code| code.as_str()).collect();
+            format!("\n`moorfast explain CODE` explains these errors: {}.\n", names.join(", ")).into()
+        }
+    }
+}
+
 /// Returns the message of a stale saved plan.
 pub fn stale(lines: &[String]) -> Message {
     let help = "run `moorfast plan` again and review the differences";
-    Message { detail: lines.to_vec(), ..Message::new("the saved plan is stale; nothing was changed", Some(help)) }
+    let message = Message::new("the saved plan is stale; nothing was changed", Some(help));
+    Message { detail: lines.to_vec(), ..message.code(Some(error_codes::STALE_PLAN)) }
 }
 
 /// Renders an error of the state.
@@ -97,6 +142,16 @@ pub fn state(error: &StateError) -> Text {
 
 /// Returns the message of an error of the state.
 pub fn state_message(error: &StateError) -> Message {
+    uncoded_state_message(error).code(match error {
+        StateError::Locked(_) => Some(error_codes::STATE_LOCKED),
+        StateError::Corrupt { .. } => Some(error_codes::STATE_DAMAGED),
+        StateError::KeyMissing { .. } => Some(error_codes::STATE_KEY_MISSING),
+        StateError::Unreachable { .. } => Some(error_codes::STATE_UNREACHABLE),
+        _ => None,
+    })
+}
+
+fn uncoded_state_message(error: &StateError) -> Message {
     let help = match error {
         StateError::Locked(info) => {
             let held = vec![
@@ -153,7 +208,13 @@ fn plan_file(error: &PlanFileError) -> Message {
         PlanFileError::Signature { source, .. } => signature(source),
         PlanFileError::Io { .. } => None,
     };
-    Message::new(error.to_string(), help)
+    let is_untrusted = matches!(error, PlanFileError::Signature { source, .. } if is_untrusted(source));
+    Message::new(error.to_string(), help).code(is_untrusted.then_some(error_codes::UNTRUSTED_PLAN))
+}
+
+/// Whether the plan is not signed, or not by a trusted key.
+fn is_untrusted(error: &SignatureError) -> bool {
+    matches!(error, SignatureError::Unsigned | SignatureError::Untrusted { .. } | SignatureError::Mismatch { .. })
 }
 
 fn signature(error: &SignatureError) -> Option<&'static str> {

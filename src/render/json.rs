@@ -2,7 +2,7 @@
 
 use moorfast_engine::apply::{ChangeOutcome, ChangeResult, FailedGate, Report};
 use moorfast_engine::model::{
-    Address, CheckResult, CheckStatus, Diagnostic, Mark, Mode, NodeChange, Severity, Sources,
+    Address, CheckResult, CheckStatus, Diagnostic, ErrorCode, Mark, Mode, NodeChange, Severity, Sources,
 };
 use moorfast_engine::plan::{Change, Drift, PathSegment, Plan, PlannedRollout, PolicyResult, parse_path};
 use moorfast_engine::provider::{Action, ObjectChange, ProviderError};
@@ -334,6 +334,7 @@ pub fn event(event: &Event) -> String {
 pub fn provider_error(error: &ProviderError) -> Json {
     json!({
         "class": format!("{:?}", error.class).to_lowercase(),
+        "code": error.code.map(ErrorCode::as_str),
         "summary": error.summary,
         "detail": error.detail,
         "help": error.help,
@@ -470,7 +471,8 @@ fn of_provider(address: Option<&Address>, error: &ProviderError) -> Json {
 }
 
 fn of_message(message: &Message) -> Json {
-    json!({ "severity": "error", "summary": message.summary, "detail": message.detail, "help": message.help })
+    let code = message.code.map(ErrorCode::as_str);
+    json!({ "severity": "error", "code": code, "summary": message.summary, "detail": message.detail, "help": message.help })
 }
 
 /// Returns the notice about a signal as an event line.
@@ -508,6 +510,7 @@ fn diagnostic(sources: &Sources, diagnostic: &Diagnostic) -> Json {
     };
     let mut object = json!({
         "severity": if diagnostic.severity == Severity::Error { "error" } else { "warning" },
+        "code": diagnostic.code.map(ErrorCode::as_str),
         "summary": diagnostic.summary,
         "help": diagnostic.help,
         "range": diagnostic.at.as_ref().and_then(|(span, label)| place(span, label)),

@@ -13,6 +13,7 @@ mod certificates;
 mod cli;
 mod counts;
 mod drift;
+mod error_pages;
 mod faults;
 mod kill_matrix;
 mod kubelet;

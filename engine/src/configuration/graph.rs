@@ -11,7 +11,7 @@ use crate::configuration::scope::{InstanceScope, Referenced, Values, instance_by
 use crate::expression::{Expr, Reference, ReferenceUse};
 use crate::manifest::Condition;
 use crate::model::convert::to_text;
-use crate::model::{Address, Diagnostic, Mode, Pattern, ResourceAddress, Span, Value, suggest};
+use crate::model::{Address, Diagnostic, Mode, Pattern, ResourceAddress, Span, Value, error_codes, suggest};
 
 /// The dependency graph for display: nodes and edges by address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,6 +132,7 @@ impl Graph {
         let cycle = path.iter().skip_while(|i| **i != repeated).map(|i| &expanded.instances[self.edges[*i]]);
         let names: Vec<_> = cycle.clone().map(|i| format!("`{}`", i.address)).collect();
         let mut error = Diagnostic::error(format!("resources form a dependency cycle: {}", names.join(" -> ")))
+            .code(error_codes::CYCLE)
             .help("remove one of these references or `depends_on` entries; `moorfast graph` shows the graph");
         let mut blocks = BTreeSet::new();
         for instance in cycle.filter(|i| blocks.insert(i.address.resource.clone())) {
@@ -482,7 +483,8 @@ fn all_instances<'e>(expanded: &'e Expanded, resource: &ResourceAddress) -> impl
 
 fn unknown_resource(expanded: &Expanded, pattern: &Pattern, span: Span) -> Diagnostic {
     let known: BTreeSet<_> = expanded.instances.iter().map(|instance| instance.address.resource.to_string()).collect();
-    let error = Diagnostic::error(format!("unknown resource `{pattern}`")).at(span, "");
+    let error =
+        Diagnostic::error(format!("unknown resource `{pattern}`")).code(error_codes::UNKNOWN_REFERENCE).at(span, "");
     match suggest(&pattern.block().to_string(), known.iter().map(String::as_str)) {
         Some(help) => error.help(help),
         None => error,

@@ -13,7 +13,9 @@ use crate::manifest::{
     Block, Check, GateName, Import, Inventory, KEY_STORE, Manifest, Moved, Removed, Resource, StaticScope,
     check_attributes, evaluate_inventory, for_each_members, has_unknown_keys, select_nodes,
 };
-use crate::model::{AttributePath, Diagnostic, Mode, ModulePath, Node, NodeName, Schema, Span, Value, suggest};
+use crate::model::{
+    AttributePath, Diagnostic, Mode, ModulePath, Node, NodeName, Schema, Span, Value, error_codes, suggest,
+};
 use crate::provider::catalog::{Catalog, Entry};
 use crate::provider::{LocalAccess, Target, TargetKind};
 
@@ -215,17 +217,19 @@ impl Expanded {
         let address = resource.address.within(&self.modules[module].path);
         let resource = Arc::new(Resource { address, ..resource.clone() });
         let instance = |binding: Binding| {
-            let target =
-                match (resource_type.declaration().target_kind, &binding.node) {
-                    (TargetKind::Node, Some(node)) => Target::Node(node.clone()),
-                    (TargetKind::Provider, _) => Target::Provider(alias.clone()),
-                    (TargetKind::Node, None) => {
-                        let message = format!("`{}` needs a node, but the resource has no `on`", resource.address);
-                        return Err(vec![Diagnostic::error(message).at(resource.span, "add `on`").help(
-                            "select the nodes with on = { role = \"worker\" }, on = \"gpu01\" or on = \"all\"",
-                        )]);
-                    }
-                };
+            let target = match (resource_type.declaration().target_kind, &binding.node) {
+                (TargetKind::Node, Some(node)) => Target::Node(node.clone()),
+                (TargetKind::Provider, _) => Target::Provider(alias.clone()),
+                (TargetKind::Node, None) => {
+                    let message = format!("`{}` needs a node, but the resource has no `on`", resource.address);
+                    return Err(vec![
+                        Diagnostic::error(message)
+                            .code(error_codes::MISSING_ON)
+                            .at(resource.span, "add `on`")
+                            .help("select the nodes with on = { role = \"worker\" }, on = \"gpu01\" or on = \"all\""),
+                    ]);
+                }
+            };
             Ok(Instance {
                 address: resource.address.instance(binding.key()),
                 resource: resource.clone(),
@@ -243,6 +247,7 @@ impl Expanded {
         self.catalog.find(address).cloned().ok_or_else(|| {
             let kind = if address.mode == Mode::Data { "data source" } else { "resource type" };
             let error = Diagnostic::error(format!("unknown {kind} `{}`", address.resource_type))
+                .code(error_codes::UNKNOWN_TYPE)
                 .at(resource.span, "no provider has this type");
             vec![match self.catalog.suggest(address.mode, &address.resource_type) {
                 Some(name) => error.help(format!("did you mean `{name}`?")),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::expand::Instance;
-use crate::model::{Address, Diagnostic};
+use crate::model::{Address, Diagnostic, error_codes};
 
 /// The instance that owns each object, by target and identity.
 #[derive(Clone, Default)]
@@ -30,6 +30,7 @@ pub(crate) fn same_object(first: &Instance, second: &Instance, identity: &str) -
     let message =
         format!("`{}` and `{}` manage the same object: {identity} on {}", first.address, second.address, second.target);
     Diagnostic::error(message)
+        .code(error_codes::SAME_OBJECT)
         .at(second.resource.span, "second owner")
         .related(first.resource.span, "first owner")
         .help("an object has only one owner; remove one of the resources")

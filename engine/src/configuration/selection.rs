@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, Module, Selection};
 use crate::manifest::{GateName, Rollout};
-use crate::model::{Diagnostic, ModulePath, NodeName, Pattern, ResourceAddress, Span, suggest};
+use crate::model::{Diagnostic, ModulePath, NodeName, Pattern, ResourceAddress, Span, error_codes, suggest};
 
 /// A health gate of one node.
 pub(crate) enum Gate<'e> {
@@ -172,7 +172,8 @@ fn unknown_roles(expanded: &Expanded, rollout: &Rollout) -> Vec<Diagnostic> {
     let known: BTreeSet<&str> = expanded.inventory.iter().flat_map(|n| &n.roles).map(String::as_str).collect();
     let unknown = rollout.roles.iter().filter(|(role, _)| !known.contains(role.as_str()));
     let error = |(role, span): &(String, Span)| {
-        let error = Diagnostic::error(format!("no node has the role `{role}`")).at(*span, "");
+        let error =
+            Diagnostic::error(format!("no node has the role `{role}`")).code(error_codes::UNKNOWN_ROLE).at(*span, "");
         Diagnostic { help: suggest(role, known.iter().copied()), ..error }
     };
     unknown.map(error).collect()

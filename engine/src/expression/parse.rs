@@ -5,7 +5,7 @@ use hcl::edit::parser;
 use hcl::edit::template::{Element, Template};
 
 use super::{Expr, ExprNode, Parsed, Place};
-use crate::model::{Diagnostic, Span, Value};
+use crate::model::{Diagnostic, Span, Value, error_codes};
 
 impl Expr {
     /// Parses the string `text` at `place` as a template.
@@ -60,8 +60,9 @@ fn syntax_error(text: &str, error: &parser::Error, place: &Place) -> Diagnostic 
         Some(c) => c.len_utf8(),
         None => 0,
     };
-    let diagnostic =
-        Diagnostic::error("this is not a valid expression").at(place.span(Some(start..start + marked)), label);
+    let diagnostic = Diagnostic::error("this is not a valid expression")
+        .code(error_codes::INVALID_EXPRESSION)
+        .at(place.span(Some(start..start + marked)), label);
     Diagnostic { help, ..diagnostic }
 }
 

@@ -8,7 +8,7 @@ use hcl::edit::template::{Directive, Element, ForDirective, IfDirective, Templat
 use super::evaluate::literal_number;
 use super::traversal::reference;
 use super::{Expr, ExprNode, Parsed, Place, Reference, Unresolved, functions};
-use crate::model::{Diagnostic, Span};
+use crate::model::{Diagnostic, Span, error_codes};
 
 /// A use of a reference at one place of an expression.
 #[derive(Clone, Debug)]
@@ -145,7 +145,7 @@ impl<'a> Walk<'a> {
                 self.found.push(ReferenceUse { reference, span, index });
             }
             Err(Unresolved { summary, help }) => {
-                let diagnostic = Diagnostic::error(summary).at(span, "");
+                let diagnostic = Diagnostic::error(summary).code(error_codes::UNKNOWN_REFERENCE).at(span, "");
                 self.problems.push(Diagnostic { help, ..diagnostic });
             }
         }
@@ -159,7 +159,8 @@ impl<'a> Walk<'a> {
         });
         if let Err(Unresolved { summary, help }) = checked {
             let diagnostic = Diagnostic::error(summary).at(self.place.span(call.name.name.span()), "");
-            self.problems.push(Diagnostic { help, ..diagnostic });
+            let code = functions::find(&call.name).is_err().then_some(error_codes::UNKNOWN_FUNCTION);
+            self.problems.push(Diagnostic { help, code, ..diagnostic });
         }
         call.args.iter().for_each(|argument| self.expression(argument));
     }

@@ -30,7 +30,11 @@ pub(super) fn node<'a>(loader: &mut Loader, reader: &mut Reader<'a>, block: &str
             name => suggest(name, NODE.into_iter().chain(["for_each"]))
                 .unwrap_or_else(|| "put custom values into `vars`, as in vars = { rack = \"r1\" }".to_owned()),
         };
-        reader.error_with(entry.span, format!("unknown attribute `{}` in the node `{block}`", entry.name), Some(help));
+        reader.unknown_attribute(
+            entry.span,
+            format!("unknown attribute `{}` in the node `{block}`", entry.name),
+            Some(help),
+        );
     }
     let attributes = reader.attributes(known);
     loader.manifest.nodes.insert(block.to_owned(), NodeBlock { span, for_each, name, attributes });

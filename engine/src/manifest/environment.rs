@@ -9,7 +9,7 @@ use super::loader::Loader;
 use super::reader::{Entry, Reader};
 use super::{Block, Environment, Manifest, variable};
 use crate::expression::Expr;
-use crate::model::{Diagnostic, Span, Value, suggest};
+use crate::model::{Diagnostic, Span, Value, error_codes, suggest};
 use crate::state::EnvironmentName;
 
 pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: &'a Spanned<DeValue<'a>>) {
@@ -69,7 +69,9 @@ impl Manifest {
         for environment in self.environments.values() {
             for (name, span, value) in &environment.variables {
                 let Some(variable) = self.variables.get(name) else {
-                    let error = Diagnostic::error(format!("the manifest has no variable `{name}`")).at(*span, "");
+                    let error = Diagnostic::error(format!("the manifest has no variable `{name}`"))
+                        .code(error_codes::UNKNOWN_VARIABLE)
+                        .at(*span, "");
                     let help = suggest(name, self.variables.keys().map(String::as_str));
                     errors.push(Diagnostic { help, ..error });
                     continue;

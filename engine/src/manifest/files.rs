@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::module_lock::LOCK_FILE;
-use crate::model::Diagnostic;
+use crate::model::{Diagnostic, error_codes};
 
 /// Returns the files of the manifest at `path`, a file or a folder, in the order of their names.
 pub(super) fn manifest_files(path: &Path) -> Result<Vec<PathBuf>, Box<Diagnostic>> {
@@ -22,7 +22,7 @@ pub(super) fn manifest_files(path: &Path) -> Result<Vec<PathBuf>, Box<Diagnostic
     names.sort();
     if names.is_empty() {
         let help = "a manifest is one or more *.toml files; `moorfast init` creates one";
-        let missing = Diagnostic::error(format!("no manifest in {}", path.display()));
+        let missing = Diagnostic::error(format!("no manifest in {}", path.display())).code(error_codes::NO_MANIFEST);
         return Err(Box::new(missing.help(help)));
     }
     Ok(names.into_iter().map(|name| path.join(name)).collect())

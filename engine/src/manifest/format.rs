@@ -5,7 +5,7 @@ use std::str::FromStr;
 use toml_edit::{Array, Decor, DocumentMut, InlineTable, Item, KeyMut, RawString, Table, Value};
 
 use super::syntax::explain;
-use crate::model::{Diagnostic, Span};
+use crate::model::{Diagnostic, Span, error_codes};
 
 /// The indentation of a level inside a multi-line array.
 const INDENT: usize = 2;
@@ -20,7 +20,10 @@ pub fn format(text: &str) -> Result<String, Box<Diagnostic>> {
         let range = error.span().unwrap_or(0..0);
         let (label, help) = explain(error.message());
         let span = Span { file: 0, start: range.start, end: range.end };
-        Box::new(Diagnostic { help, ..Diagnostic::error("this is not valid TOML").at(span, label) })
+        Box::new(Diagnostic {
+            help,
+            ..Diagnostic::error("this is not valid TOML").code(error_codes::INVALID_TOML).at(span, label)
+        })
     })?;
     let trailing = comments(raw(Some(document.trailing())), false);
     document.set_trailing(trailing.trim_end_matches('\n'));

@@ -10,7 +10,7 @@ use super::selectors::{each_value, for_each_members, has_unknown_keys, named_in,
 use super::{Manifest, NodeBlock, StaticScope};
 use crate::expression::{Expr, Files, Reference, Scope as ReferenceScope, Unresolved};
 use crate::model::convert::to_text;
-use crate::model::{Diagnostic, Node, NodeName, Span, Value, suggest};
+use crate::model::{Diagnostic, Node, NodeName, Span, Value, error_codes, suggest};
 
 /// The nodes of a manifest in the order of the manifest. The nodes of a block with `for_each` have the order of its elements.
 #[derive(Clone, Debug, Default)]
@@ -90,7 +90,10 @@ impl Inventory {
             true => Some(format!("`{name}` is a role: write {{ role = \"{name}\" }}")),
             false => suggest(name, self.nodes.iter().map(|node| node.name.0.as_str()).chain(groups)),
         };
-        Diagnostic { help, ..Diagnostic::error(format!("unknown node `{name}`")).at(span, "") }
+        Diagnostic {
+            help,
+            ..Diagnostic::error(format!("unknown node `{name}`")).code(error_codes::UNKNOWN_NODE).at(span, "")
+        }
     }
 
     /// Returns the errors for nodes with the name of a block that has other nodes too.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Manifest;
 use super::reader::Reader;
-use crate::model::{Diagnostic, NodeName, Span, is_identifier};
+use crate::model::{Diagnostic, NodeName, Span, error_codes, is_identifier};
 use crate::state::{EnvironmentName, InvalidEnvironmentName};
 
 /// Fills a manifest, one file after the other.
@@ -42,7 +42,8 @@ impl<'m> Loader<'m> {
         match self.places.insert(format!("{kind} {name}"), span) {
             None => true,
             Some(first) => {
-                let duplicate = Diagnostic::error(format!("the {kind} `{name}` is defined twice"));
+                let duplicate =
+                    Diagnostic::error(format!("the {kind} `{name}` is defined twice")).code(error_codes::DUPLICATE);
                 reader.diagnostics.push(duplicate.at(span, "second definition").related(first, "first definition"));
                 false
             }

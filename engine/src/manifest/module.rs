@@ -40,7 +40,7 @@ pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str,
             Some(nearest) => format!("did you mean `{nearest}`?"),
             None => format!("write a value for the module into `inputs`: inputs = {{ {} = … }}", entry.name),
         };
-        reader.error_with(entry.span, format!("unknown attribute `{}` in {block}", entry.name), Some(help));
+        reader.unknown_attribute(entry.span, format!("unknown attribute `{}` in {block}", entry.name), Some(help));
     }
     // A call without a source is in the manifest too, so that references to it are not reported as well.
     loader.manifest.modules.insert(name.to_owned(), call);

@@ -15,7 +15,7 @@ use super::module_source::{GIT, GitSource, Source};
 use super::reader::Reader;
 use super::syntax::syntax_errors;
 use super::{Manifest, ModuleCall, references, value_cycles};
-use crate::model::{Diagnostic, SourceFile, Sources};
+use crate::model::{Diagnostic, SourceFile, Sources, error_codes};
 
 /// The loader of a manifest with its modules.
 pub(super) struct Tree {
@@ -152,7 +152,7 @@ impl Tree {
         let place = real(&folder);
         if let Some(cycle) = cycle(caller, &place) {
             let help = "a module cannot call itself, directly or through other modules";
-            let error = Diagnostic::error(format!("modules form a cycle: {cycle}"));
+            let error = Diagnostic::error(format!("modules form a cycle: {cycle}")).code(error_codes::CYCLE);
             return Err(Some(Box::new(error.at(*span, "").help(help))));
         }
         if let Some(known) = self.loaded.get(&place) {

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use crate::expression::{Expr, ExprNode, Place, toml_number};
 use crate::model::diagnostic::missing_attributes;
 use crate::model::number::integer;
-use crate::model::{Diagnostic, Pattern, Span, Value, parse_duration, suggest};
+use crate::model::{Diagnostic, Pattern, Span, Value, error_codes, parse_duration, suggest};
 
 /// A reader of the tables of one file.
 pub(crate) struct Reader<'a> {
@@ -69,6 +69,12 @@ impl<'a> Reader<'a> {
         self.diagnostics.push(Diagnostic { help, ..diagnostic });
     }
 
+    /// Records at `span` that the block has no such attribute.
+    pub(crate) fn unknown_attribute(&mut self, span: Span, summary: String, help: Option<String>) {
+        let diagnostic = Diagnostic::error(summary).code(error_codes::UNKNOWN_ATTRIBUTE).at(span, "");
+        self.diagnostics.push(Diagnostic { help, ..diagnostic });
+    }
+
     /// Returns the entries of a table in the order of the file.
     pub(crate) fn entries(&self, table: &'a DeTable<'a>) -> Vec<Entry<'a>> {
         let mut entries: Vec<Entry> = table
@@ -99,7 +105,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn finish(&mut self, fields: Fields<'a>, block: &str) {
         for entry in fields.entries {
             let help = suggest(&entry.name, fields.known.iter().copied());
-            self.error_with(entry.span, format!("unknown attribute `{}` in {block}", entry.name), help);
+            self.unknown_attribute(entry.span, format!("unknown attribute `{}` in {block}", entry.name), help);
         }
     }
 
@@ -110,7 +116,8 @@ impl<'a> Reader<'a> {
 
     fn mismatch(&mut self, value: &Spanned<DeValue>, expected: &str, found: &DeValue) {
         let span = self.span(value.span());
-        self.error(span, expected.to_owned(), format!("this is {}", type_name(found)));
+        let error = Diagnostic::error(expected).code(error_codes::INVALID_VALUE);
+        self.diagnostics.push(error.at(span, format!("this is {}", type_name(found))));
     }
 
     /// Returns a string that is not an expression.
@@ -260,7 +267,8 @@ impl<'a> Reader<'a> {
 
     /// Records that the block has no `names`, which are required.
     pub(crate) fn missing(&mut self, span: Span, block: &str, names: &[&str]) {
-        self.error(span, format!("{block}: {}", missing_attributes(names)), "");
+        let summary = format!("{block}: {}", missing_attributes(names));
+        self.diagnostics.push(Diagnostic::error(summary).code(error_codes::MISSING_ATTRIBUTE).at(span, ""));
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Condition, GateName, Manifest, ModuleCall, Policy, Rollout};
 use crate::expression::{Expr, ROOTS, Reference, Unresolved};
-use crate::model::{Diagnostic, ModulePath, Pattern, ResourceAddress, Span, nearest, suggest};
+use crate::model::{Diagnostic, ModulePath, Pattern, ResourceAddress, Span, error_codes, nearest, suggest};
 
 /// The references that a block allows besides variables, locals, nodes and resources.
 #[derive(Clone, Copy, Default)]
@@ -204,7 +204,7 @@ impl Check<'_> {
 
     fn unresolved(&mut self, found: Result<(), Unresolved>, span: Span) {
         if let Err(Unresolved { summary, help }) = found {
-            let diagnostic = Diagnostic::error(summary).at(span, "");
+            let diagnostic = Diagnostic::error(summary).code(error_codes::UNKNOWN_REFERENCE).at(span, "");
             self.problems.push(Diagnostic { help, ..diagnostic });
         }
     }

@@ -90,7 +90,7 @@ fn timeouts<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> BTreeMap<S
     for entry in entry.and_then(|entry| reader.table(entry.value, "`timeouts`")).unwrap_or_default() {
         if !OPERATIONS.contains(&entry.name.as_str()) {
             let help = suggest(&entry.name, OPERATIONS);
-            reader.error_with(entry.span, format!("unknown attribute `{}` in `timeouts`", entry.name), help);
+            reader.unknown_attribute(entry.span, format!("unknown attribute `{}` in `timeouts`", entry.name), help);
             continue;
         }
         let name = entry.name.clone();

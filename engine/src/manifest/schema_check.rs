@@ -5,7 +5,7 @@ use crate::expression::{Expr, ExprNode};
 use crate::model::diagnostic::missing_attributes;
 use crate::model::schema::conform;
 use crate::model::schema::conform::join;
-use crate::model::{Attribute, Diagnostic, Kind, Schema, Span, suggest};
+use crate::model::{Attribute, Diagnostic, Kind, Schema, Span, error_codes, suggest};
 
 /// Checks the attributes of `block` (`ssh_file.motd`, at `span`) as far as they do not depend on values. Returns the errors.
 pub fn check_attributes(
@@ -40,7 +40,9 @@ fn check_members(
     for (name, at, expr) in attributes {
         match schema.iter().find(|attribute| attribute.name == name) {
             None => {
-                let diagnostic = Diagnostic::error(format!("unknown attribute `{name}` of {block}")).at(*at, "");
+                let diagnostic = Diagnostic::error(format!("unknown attribute `{name}` of {block}"))
+                    .code(error_codes::UNKNOWN_ATTRIBUTE)
+                    .at(*at, "");
                 let terraform_help = terraform::key(name).filter(|_| path.is_empty());
                 problems.push(Diagnostic { help: terraform_help.or_else(|| suggest(name, writable())), ..diagnostic });
             }
@@ -58,7 +60,11 @@ fn check_members(
         .map(|attribute| attribute.name)
         .collect();
     if !missing.is_empty() {
-        problems.push(Diagnostic::error(format!("{block}: {}", missing_attributes(&missing))).at(span, ""));
+        problems.push(
+            Diagnostic::error(format!("{block}: {}", missing_attributes(&missing)))
+                .code(error_codes::MISSING_ATTRIBUTE)
+                .at(span, ""),
+        );
     }
 }
 
@@ -67,11 +73,11 @@ fn check_value(kind: &Kind, path: &str, expr: &Expr, problems: &mut Vec<Diagnost
     match (&expr.node, kind) {
         (ExprNode::Literal(value), _) => {
             if let Err(errors) = conform::value(kind, value.clone(), path) {
-                problems.extend(
-                    errors.into_iter().map(|(path, message)| {
-                        Diagnostic::error(format!("`{path}` is not valid")).at(expr.span, message)
-                    }),
-                );
+                problems.extend(errors.into_iter().map(|(path, message)| {
+                    Diagnostic::error(format!("`{path}` is not valid"))
+                        .code(error_codes::INVALID_VALUE)
+                        .at(expr.span, message)
+                }));
             }
         }
         (ExprNode::List(items), Kind::List(inner)) => {
@@ -98,5 +104,7 @@ fn check_value(kind: &Kind, path: &str, expr: &Expr, problems: &mut Vec<Diagnost
 
 fn mismatch(path: &str, expr: &Expr, kind: &Kind, found: &str, problems: &mut Vec<Diagnostic>) {
     let label = format!("must be {}, not {found}", kind.describe());
-    problems.push(Diagnostic::error(format!("`{path}` is not valid")).at(expr.span, label));
+    problems.push(
+        Diagnostic::error(format!("`{path}` is not valid")).code(error_codes::INVALID_VALUE).at(expr.span, label),
+    );
 }

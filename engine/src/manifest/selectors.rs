@@ -7,7 +7,7 @@ use super::Inventory;
 use crate::expression::{Expr, Reference, Scope as ReferenceScope};
 use crate::model::convert::to_text;
 use crate::model::diagnostic::quoted_list;
-use crate::model::{Diagnostic, Node, NodeName, Span, Value, nearest, suggest};
+use crate::model::{Diagnostic, Node, NodeName, Span, Value, error_codes, nearest, suggest};
 
 /// Returns the nodes that `on` selects, in the order of the inventory, and a warning if it selects none.
 ///
@@ -79,7 +79,8 @@ fn with_roles<'n>(
     known.dedup();
     let unknown: Vec<&str> = roles.iter().map(String::as_str).filter(|role| !known.contains(role)).collect();
     if let Some(first) = unknown.first().filter(|_| !allow_empty) {
-        let diagnostic = Diagnostic::error(format!("no node has the role {}", quoted_list(&unknown)));
+        let diagnostic = Diagnostic::error(format!("no node has the role {}", quoted_list(&unknown)))
+            .code(error_codes::UNKNOWN_ROLE);
         let permit = "add `allow_empty = true` to `on` if the role may have no nodes";
         let help = match nearest(first, known.iter().copied()) {
             Some(nearest) => format!("did you mean `{nearest}`? Otherwise {permit}"),
@@ -133,7 +134,10 @@ pub(crate) fn unknown_for_each(for_each: &Expr, resources: impl Iterator<Item = 
         format!(": it depends on {}", quoted_list(&resources.iter().map(String::as_str).collect::<Vec<_>>()))
     };
     let help = "the keys of `for_each` must be known when the plan is made: take them from variables or locals";
-    Diagnostic::error(format!("`for_each` is known only after apply{of}")).at(for_each.span, "").help(help)
+    Diagnostic::error(format!("`for_each` is known only after apply{of}"))
+        .code(error_codes::UNKNOWN_FOR_EACH)
+        .at(for_each.span, "")
+        .help(help)
 }
 
 /// Returns the resources and data sources that an expression names, and the outputs of modules.

@@ -1,6 +1,6 @@
 //! The errors of the TOML parser.
 
-use crate::model::{Diagnostic, Span};
+use crate::model::{Diagnostic, Span, error_codes};
 
 /// Returns the errors of the TOML parser, only the first of each line, because the others usually follow from it.
 pub(crate) fn syntax_errors(file: usize, text: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
@@ -16,7 +16,7 @@ pub(crate) fn syntax_errors(file: usize, text: &str, errors: &[toml::de::Error])
         lines.push(line);
         let span = Span { file, start: range.start, end: range.end };
         let (label, help) = explain(message);
-        let diagnostic = Diagnostic::error("this is not valid TOML").at(span, label);
+        let diagnostic = Diagnostic::error("this is not valid TOML").code(error_codes::INVALID_TOML).at(span, label);
         diagnostics.push(Diagnostic { help, ..diagnostic });
     }
     diagnostics

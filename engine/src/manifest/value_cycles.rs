@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Manifest;
 use crate::expression::{Expr, Reference};
-use crate::model::{Diagnostic, ModulePath};
+use crate::model::{Diagnostic, ModulePath, error_codes};
 
 /// A value that other values can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,7 +91,8 @@ fn error(names: &[Name], values: &Values) -> Diagnostic {
     };
     let round: Vec<_> = names.iter().chain(names.first()).map(text).collect();
     let what = if names.iter().all(|(_, kind, _)| *kind == Kind::Local) { "locals" } else { "values" };
-    let mut diagnostic = Diagnostic::error(format!("{what} form a cycle: {}", round.join(" → ")));
+    let mut diagnostic =
+        Diagnostic::error(format!("{what} form a cycle: {}", round.join(" → "))).code(error_codes::CYCLE);
     let places = names.iter().filter_map(|name| values.get(name)?.last());
     for (i, (_, _, expr)) in places.enumerate() {
         diagnostic = if i == 0 { diagnostic.at(expr.span, "") } else { diagnostic.related(expr.span, "") };

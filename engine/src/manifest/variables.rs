@@ -10,7 +10,7 @@ use toml::de::DeTable;
 use super::syntax::explain;
 use super::{Condition, Manifest, Variable, VariableType};
 use crate::expression::{Expr, Files, Reference, Scope as ReferenceScope, Unresolved, plain_toml};
-use crate::model::{Diagnostic, Span, Value, suggest};
+use crate::model::{Diagnostic, Span, Value, error_codes, suggest};
 use crate::state::bounded;
 
 /// The prefix of the environment variables that assign variables.
@@ -124,7 +124,8 @@ impl Manifest {
     }
 
     fn unknown(&self, name: &str, origin: &str) -> Diagnostic {
-        let diagnostic = Diagnostic::error(format!("{origin}: the manifest has no variable `{name}`"));
+        let diagnostic = Diagnostic::error(format!("{origin}: the manifest has no variable `{name}`"))
+            .code(error_codes::UNKNOWN_VARIABLE);
         Diagnostic { help: suggest(name, self.variables.keys().map(String::as_str)), ..diagnostic }
     }
 
@@ -185,7 +186,9 @@ impl Manifest {
                     "set it with -var '{name}=…', {ENVIRONMENT}{name}{} or `{name} = …` in a *.vars.toml file",
                     chosen.unwrap_or_default()
                 );
-                let error = Diagnostic::error(format!("the variable `{name}` is not set")).at(variable.span, "");
+                let error = Diagnostic::error(format!("the variable `{name}` is not set"))
+                    .code(error_codes::MISSING_VARIABLE)
+                    .at(variable.span, "");
                 Box::new(error.help(help))
             };
             let value = variable.default.clone().ok_or_else(missing)?;

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
+use super::error_code::ErrorCode;
+
 /// A range of bytes in a source file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
@@ -61,6 +63,8 @@ pub enum Severity {
 pub struct Diagnostic {
     /// The severity.
     pub severity: Severity,
+    /// The code, if the error has a page.
+    pub code: Option<ErrorCode>,
     /// The message in one line: ``unknown attribute `contnet` of ssh_file.motd``.
     pub summary: String,
     /// The place, and the label under the underlined text. The label may be empty.
@@ -75,12 +79,18 @@ impl Diagnostic {
     /// Creates an error.
     pub fn error(summary: impl Into<String>) -> Self {
         let summary = summary.into();
-        Self { severity: Severity::Error, summary, at: None, related: Vec::new(), help: None }
+        Self { severity: Severity::Error, code: None, summary, at: None, related: Vec::new(), help: None }
     }
 
     /// Creates a warning.
     pub fn warning(summary: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(summary) }
+    }
+
+    /// Sets the code.
+    pub fn code(mut self, code: ErrorCode) -> Self {
+        self.code = Some(code);
+        self
     }
 
     /// Sets the place and its label, which may be empty.

@@ -17,7 +17,7 @@ use super::triggers::triggers;
 use crate::configuration::expand::{Expanded, Instance};
 use crate::configuration::owners::{Owners, same_object};
 use crate::configuration::static_values::with_unknown;
-use crate::model::{Address, Attributes, Diagnostic, Span, Value, seal_attributes};
+use crate::model::{Address, Attributes, Diagnostic, Span, Value, error_codes, seal_attributes};
 use crate::provider::{Action, Consequence, Observed, PlanRequest, Proposal, ProposedAction};
 use crate::session::Failure;
 
@@ -191,6 +191,7 @@ pub(super) fn prevented(address: &Address, objects: &[&str], span: Option<Span>)
         objects => format!("{} of `{address}`", objects.join(", ")),
     };
     let error = Diagnostic::error(format!("{what} would be destroyed, but lifecycle.prevent_destroy forbids it"))
+        .code(error_codes::DESTROY_PREVENTED)
         .help("remove prevent_destroy, or exclude the resource with --exclude");
     match span {
         Some(span) => error.at(span, ""),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Connection, Context, HostKeys, ProviderError, ResourceType, Target};
-use crate::model::{Address, Attributes, Schema};
+use crate::model::{Address, Attributes, ErrorCode, Schema};
 
 /// A provider: its name, its configuration, and its resource types.
 ///
@@ -24,6 +24,11 @@ pub trait Provider: Send + Sync {
     /// Returns the data sources.
     fn data_sources(&self) -> Vec<Arc<dyn ResourceType>> {
         Vec::new()
+    }
+
+    /// Returns the codes of its errors that have a page: the list that [`error_codes`](crate::error_codes) declares.
+    fn error_codes(&self) -> &'static [ErrorCode] {
+        &[]
     }
 
     /// Returns the names of the providers whose connections this provider uses, for example to reach nodes. They are in

@@ -3,12 +3,16 @@
 use std::fmt::Display;
 use std::io;
 
+use crate::model::ErrorCode;
+
 /// An error of a provider.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{summary}")]
 pub struct ProviderError {
     /// The class of the error.
     pub class: Class,
+    /// The code, if the error has a page.
+    pub code: Option<ErrorCode>,
     /// The error in one line, without a full stop: `cannot write /etc/motd on gpu01: no space left on device`.
     pub summary: String,
     /// More lines in the words of the target: stderr, journal, conditions. They must not contain sensitive values.
@@ -47,7 +51,15 @@ pub enum Class {
 impl ProviderError {
     /// Returns an error of this class with this summary.
     pub fn new(class: Class, summary: impl Into<String>) -> Self {
-        Self { class, summary: summary.into(), detail: Vec::new(), help: None, attribute: None, private: None }
+        Self {
+            class,
+            code: None,
+            summary: summary.into(),
+            detail: Vec::new(),
+            help: None,
+            attribute: None,
+            private: None,
+        }
     }
 
     /// Returns the error of a file operation, with the class that its kind has: `cannot read /etc/motd: permission denied`.
@@ -58,6 +70,12 @@ impl ProviderError {
             _ => Class::Failed,
         };
         Self::new(class, format!("{failed}: {error}"))
+    }
+
+    /// Sets the code.
+    pub fn code(mut self, code: ErrorCode) -> Self {
+        self.code = Some(code);
+        self
     }
 
     /// Sets the help.

@@ -13,7 +13,9 @@ use crate::check::{When, run_checks};
 use crate::configuration::expand::{Binding, Expanded};
 use crate::configuration::moves;
 use crate::configuration::scope::{InstanceScope, Values};
-use crate::model::{Address, CheckResult, Decoded, Diagnostic, NodeChange, NodeName, Pattern, Value, suggest};
+use crate::model::{
+    Address, CheckResult, Decoded, Diagnostic, NodeChange, NodeName, Pattern, Value, error_codes, suggest,
+};
 use crate::plan::{
     Change, Draft, Inputs, Machines, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, Planner,
     result_digest, rollouts,
@@ -352,7 +354,8 @@ fn check_patterns(expanded: &Expanded, state: &Decoded, options: &PlanOptions) -
     let known = || expanded.instances.iter().map(|i| &i.address).chain(state.addresses());
     let error = |pattern: &Pattern| {
         let kind = if matches!(pattern, Pattern::Module(_)) { "module" } else { "resource" };
-        let error = Diagnostic::error(format!("the {kind} `{pattern}` is neither in the manifest nor in the state"));
+        let error = Diagnostic::error(format!("the {kind} `{pattern}` is neither in the manifest nor in the state"))
+            .code(error_codes::UNKNOWN_ADDRESS);
         let names: Vec<_> = match pattern {
             Pattern::Module(_) if *pattern == pattern.block() => {
                 expanded.modules.iter().map(|module| module.path.without_keys().to_string()).collect()

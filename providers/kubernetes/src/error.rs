@@ -7,6 +7,7 @@ use moorfast_engine::provider::{Class, ProviderError};
 use regex::Regex;
 
 use crate::config::kubeconfig_error;
+use crate::error_codes;
 use crate::request_guard::{LockLost, ResponseTimeout};
 use crate::response::InvalidResponse;
 
@@ -62,11 +63,13 @@ fn unreachable_server(error: &(dyn StdError + 'static), server: &str) -> Provide
             Class::Identity,
             format!("cannot trust the API server {server}: its certificate does not fit the kubeconfig: {certificate}"),
         )
+        .code(error_codes::CERTIFICATE_NOT_TRUSTED)
         .help(
             "compare `certificate-authority-data` of the kubeconfig with the CA of the cluster; they differ if the cluster was created again",
         );
     }
-    let unreachable = ProviderError::new(Class::Unreachable, format!("cannot reach the API server {server}: {reason}"));
+    let unreachable = ProviderError::new(Class::Unreachable, format!("cannot reach the API server {server}: {reason}"))
+        .code(error_codes::CLUSTER_UNREACHABLE);
     if sources(error).any(|e| e.is::<ResponseTimeout>()) {
         return unreachable.help("a load balancer or firewall may drop the traffic; `kubectl get --raw /readyz` shows whether the API server is ready");
     }
@@ -104,6 +107,7 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
 fn refused(status: &Status, doing: &str, server: &str) -> ProviderError {
     match status.code {
         401 => ProviderError::new(Class::Denied, format!("cannot {doing}: the API server {server} does not accept the credentials"))
+            .code(error_codes::CREDENTIALS_REFUSED)
             .help("the token may have expired, or the client certificate may belong to another CA; check with `kubectl auth whoami`"),
         403 if is_authorization(status) => forbidden(status, doing),
         409 if has_field_conflict(status) => field_conflict(status, doing),
@@ -130,7 +134,7 @@ fn is_authorization(status: &Status) -> bool {
 
 fn forbidden(status: &Status, doing: &str) -> ProviderError {
     let error = ProviderError::new(Class::Denied, format!("cannot {doing}: {}", status.message));
-    error.help(
+    error.code(error_codes::FORBIDDEN).help(
         missing_rule(&status.message).unwrap_or_else(|| "grant this right to the user of the kubeconfig".to_owned()),
     )
 }
@@ -172,6 +176,7 @@ fn field_conflict(status: &Status, doing: &str) -> ProviderError {
         causes(status).filter_map(|(_, _, message)| message.split('"').nth(1)).collect();
     let managers = managers.into_iter().map(|m| format!("{m:?}")).collect::<Vec<_>>().join(", ");
     ProviderError::new(Class::Conflict, format!("cannot {doing}: {managers} manages fields of the object"))
+        .code(error_codes::FIELD_CONFLICT)
         .detail(lines)
         .help("remove the fields from the manifest, or set `force_conflicts = true` to take them over")
 }

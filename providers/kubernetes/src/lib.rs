@@ -28,6 +28,7 @@ mod connection;
 mod csr;
 mod data;
 mod error;
+mod error_codes;
 mod object_reader;
 mod order;
 mod permission;
@@ -42,7 +43,7 @@ mod waiting;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use moorfast_engine::model::{Address, Attributes, Schema};
+use moorfast_engine::model::{Address, Attributes, ErrorCode, Schema};
 use moorfast_engine::provider::{Connection, Context, Provider, ProviderError, ResourceType, Target};
 
 use attributes::Read;
@@ -74,6 +75,10 @@ impl Provider for KubernetesProvider {
 
     fn implied_order(&self, instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {
         order::implied(instances)
+    }
+
+    fn error_codes(&self) -> &'static [ErrorCode] {
+        error_codes::ALL
     }
 
     async fn configure(&self, config: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {

@@ -19,6 +19,7 @@ mod certificates;
 mod connection;
 mod data;
 mod encoding;
+mod error_codes;
 mod issue;
 mod key;
 mod node_files;
@@ -29,7 +30,7 @@ mod stored;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use moorfast_engine::model::{Attributes, Schema};
+use moorfast_engine::model::{Attributes, ErrorCode, Schema};
 use moorfast_engine::provider::{Connection, Context, Provider, ProviderError, ResourceType};
 
 use crate::connection::PkiConnection;
@@ -65,6 +66,10 @@ impl Provider for PkiProvider {
 
     fn uses(&self) -> &'static [&'static str] {
         &["ssh"]
+    }
+
+    fn error_codes(&self) -> &'static [ErrorCode] {
+        error_codes::ALL
     }
 
     async fn configure(&self, _: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {

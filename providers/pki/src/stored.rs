@@ -11,6 +11,7 @@ use moorfast_engine::state::Record;
 use serde_json::json;
 
 use crate::attributes::{Read, attributes, propose, with_limited};
+use crate::error_codes;
 use crate::store::{Entries, Entry, KeyStore};
 
 /// A resource type whose objects are entries of the key store.
@@ -113,7 +114,7 @@ pub(crate) fn read(
         let help = "restore the key store from a backup. Only if the old key is lost for good, remove it from the state with `moorfast state rm`: \
                     the next apply then makes a new one";
         let summary = format!("the key store {} {how} {identity} that the state records", store.path().display());
-        ProviderError::new(Class::Failed, summary).help(help)
+        ProviderError::new(Class::Failed, summary).code(error_codes::ENTRY_LOST).help(help)
     };
     match (entries.get(&identity), known) {
         (None, Some(_)) => Err(lost("does not contain the key of")),

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use moorfast_engine::model::{Node, Transport};
 use moorfast_engine::provider::{Class, Finding, Need, ProviderError, ReadRequest};
 
+use crate::error_codes;
 use crate::machine;
 use crate::node_shell::NodeShell;
 use crate::resource_type::resource_of;
@@ -131,6 +132,7 @@ fn root(node: &Node, answer: &Section) -> Result<String, ProviderError> {
             Err(from_sudo(node, &output).unwrap_or_else(|| {
                 let why = output.last().map_or("sudo reported no reason", String::as_str);
                 ProviderError::new(Class::Denied, format!("cannot become root on {}: {why}", node.name))
+                    .code(error_codes::NO_ROOT)
                     .help("permit sudo without a password, log in as root (user = \"root\"), or set sudo = false")
             }))
         }

@@ -48,6 +48,7 @@ mod asked;
 mod attributes;
 mod connection;
 mod duration;
+mod error_codes;
 mod failure;
 mod findings;
 #[cfg(fuzzing)]
@@ -80,7 +81,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use moorfast_engine::model::{Address, Attribute, Attributes, Kind, Node, Schema};
+use moorfast_engine::model::{Address, Attribute, Attributes, ErrorCode, Kind, Node, Schema};
 use moorfast_engine::provider::{Connection, Context, HostKeys, Provider, ProviderError, ResourceType, Target};
 
 use crate::connection::SshConnection;
@@ -132,6 +133,10 @@ impl Provider for SshProvider {
 
     fn host_keys(&self) -> Option<&dyn HostKeys> {
         Some(self)
+    }
+
+    fn error_codes(&self) -> &'static [ErrorCode] {
+        error_codes::ALL
     }
 
     async fn configure(&self, config: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {

@@ -36,7 +36,7 @@ fn a_denied_plan_is_shown_and_saved_as_evidence_only() {
         )
     );
     plan.says("(policies.toml:2)").says("will be destroyed").says("Plan: 0 to add, 0 to change, 1 to destroy.");
-    plan.complains("error: policy.no_destroy denies this plan: ssh_file.secret[\"here\"] would go");
+    plan.complains("error[M0202]: policy.no_destroy denies this plan: ssh_file.secret[\"here\"] would go");
     plan.complains("policies.toml:3:").complains("Saved for review only");
 
     folder.expect(1, &["apply", "saved"]).complains("cannot apply this plan: the policy `policy.no_destroy` denied it");

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use moorfast_engine::expression::age_identities::AGE_IDENTITY;
 use moorfast_engine::provider::{Class, ProviderError};
 
+use crate::error_codes;
+
 /// The key store cannot be read or written. No error contains any of its contents.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -45,11 +47,13 @@ impl StoreError {
             _ => Class::Failed,
         };
         let help = self.help();
+        let code =
+            matches!(self, Self::NoIdentity | Self::NotForMe | Self::Identity(_)).then_some(error_codes::NO_IDENTITY);
         let summary = match self {
             Self::NotConfigured | Self::Untrusted | Self::Recipient(_) => self.to_string(),
             _ => format!("cannot {verb} the key store {}: {self}", path.display()),
         };
-        let error = ProviderError::new(class, summary);
+        let error = ProviderError { code, ..ProviderError::new(class, summary) };
         match help {
             Some(help) => error.help(help),
             None => error,

@@ -4,10 +4,11 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use moorfast_engine::model::Node;
+use moorfast_engine::model::{ErrorCode, Node};
 use moorfast_engine::provider::{Class, Need, ProviderError};
 
 use crate::duration;
+use crate::error_codes;
 
 /// A known failure of ssh: the text in its output, and the error for it.
 struct FailurePattern {
@@ -18,6 +19,16 @@ struct FailurePattern {
     /// Completes "cannot connect to NODE (ADDRESS): ".
     reason: &'static str,
     help: &'static str,
+}
+
+impl FailurePattern {
+    fn code(&self) -> Option<ErrorCode> {
+        match (self.class, self.need) {
+            (Class::Unreachable, _) => Some(error_codes::CONNECTION_FAILED),
+            (Class::Denied, Need::Login) => Some(error_codes::LOGIN_REFUSED),
+            _ => None,
+        }
+    }
 }
 
 /// The first pattern that matches wins.
@@ -138,6 +149,7 @@ impl ConnectFailure {
                 Class::Unreachable,
                 format!("cannot connect to {}: no session after {}", place(node), duration::shown(limit)),
             )
+            .code(error_codes::CONNECTION_FAILED)
             .help("check that sshd answers at this address and port; `connect_timeout` in [providers.ssh] gives a slow host more time")
             .detail(self.output.lines().map(str::trim).filter(|line| !line.is_empty())),
         }
@@ -176,21 +188,24 @@ fn by_pattern(node: &Node, output: &str) -> ProviderError {
             _ if output.contains("UNKNOWN port") && !node.jump.is_empty() => " (at a jump host)",
             _ => "",
         };
-        return ProviderError::new(pattern.class, format!("cannot connect to {place}: {}{via}", pattern.reason))
-            .help(pattern.help);
+        let error = ProviderError::new(pattern.class, format!("cannot connect to {place}: {}{via}", pattern.reason));
+        return ProviderError { code: pattern.code(), ..error.help(pattern.help) };
     }
     if is_drop(output) {
         return ProviderError::new(Class::Unreachable, format!("cannot connect to {place}: sshd drops the connection"))
+            .code(error_codes::CONNECTION_FAILED)
             .help("sshd limits simultaneous connections (MaxStartups) and blocks clients that failed often (PerSourcePenalties): wait, or lower --parallelism");
     }
     let last = output.lines().map(str::trim).rfind(|l| !l.is_empty()).unwrap_or("ssh reported no reason");
     ProviderError::new(Class::Unreachable, format!("cannot connect to {place}: {last}"))
+        .code(error_codes::CONNECTION_FAILED)
         .help("connect by hand with `ssh -v` to see the reason")
 }
 
 fn changed_host_key(node: &Node, output: &str) -> ProviderError {
     let now = fingerprint_in(output).map(|f| format!(" (now {f})")).unwrap_or_default();
-    let error = ProviderError::new(Class::Identity, format!("the host key of {} has changed{now}", place(node)));
+    let error = ProviderError::new(Class::Identity, format!("the host key of {} has changed{now}", place(node)))
+        .code(error_codes::HOST_KEY_CHANGED);
     if node.host_keys.is_empty() {
         let name = &node.name;
         return error.help(format!(
@@ -209,6 +224,7 @@ fn unknown_host_key(node: &Node, output: &str) -> ProviderError {
         false => format!("the host key of a jump host of {} is not known yet", place(node)),
     };
     ProviderError::new(Class::Identity, whose)
+        .code(error_codes::HOST_KEY_UNKNOWN)
         .help(format!("trust it with: moorfast node trust {name} (or pin it with host_key in [nodes.{name}])"))
 }
 
@@ -259,6 +275,7 @@ pub(crate) fn from_sudo(node: &Node, output: &[String]) -> Option<ProviderError>
     };
     Some(
         ProviderError::new(Class::Denied, format!("cannot become root on {name}: {why}"))
+            .code(error_codes::NO_ROOT)
             .detail(output.to_vec())
             .help(help),
     )

@@ -12,6 +12,7 @@ use moorfast_engine::provider::{Class, ProviderError};
 
 use super::failure::unusable;
 use super::known_hosts::{self, HostKey};
+use crate::error_codes;
 
 /// The script that checks the fingerprint of an offered key.
 const CHECK: &str = include_str!("pinned.sh");
@@ -110,6 +111,7 @@ fn not_pinned(node: &Node, offered: &[HostKey], pins: &[&String]) -> ProviderErr
     let shown = offered.iter().map(|key| format!("offered: {}", key.fingerprint()));
     let pinned = pins.iter().map(|pin| format!("pinned: {pin}"));
     ProviderError::new(Class::Identity, format!("the host key of {} is not the pinned one", node.name))
+        .code(error_codes::HOST_KEY_CHANGED)
         .detail(shown.chain(pinned))
         .help("if the machine was replaced or its keys were rotated, compare the fingerprint on its console, then set host_key to it")
         .attribute("host_key")
