@@ -12,6 +12,7 @@ mod bootstrap;
 mod certificates;
 mod cli;
 mod counts;
+mod credentials;
 mod drift;
 mod error_pages;
 mod faults;

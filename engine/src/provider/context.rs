@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use super::{Class, Connection, ProviderError, ResourceType, StartPermit};
+use super::{Class, ClientCertificates, Connection, ProviderError, ResourceType, StartPermit};
 use crate::model::{Address, is_inside};
 
 /// The environment that a provider is configured with, in addition to its configuration.
@@ -33,6 +33,8 @@ pub struct Context {
     pub key_store: Option<KeyStoreSettings>,
     /// The providers that [`Provider::uses`](super::Provider::uses) names.
     pub used: UsedProviders,
+    /// The issuer of client certificates in memory.
+    pub client_certificates: ClientCertificates,
 }
 
 /// `[keystore]`: where keys are stored that must outlive every node.

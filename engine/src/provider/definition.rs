@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Connection, Context, HostKeys, ProviderError, ResourceType, Target};
+use super::{CertificateIssuer, Connection, Context, HostKeys, ProviderError, ResourceType, Target};
 use crate::model::{Address, Attributes, ErrorCode, Schema};
 
 /// A provider: its name, its configuration, and its resource types.
@@ -47,6 +47,11 @@ pub trait Provider: Send + Sync {
 
     /// Returns the interface to the host keys of nodes. `None` if the provider does not connect to nodes.
     fn host_keys(&self) -> Option<&dyn HostKeys> {
+        None
+    }
+
+    /// Returns the issuer of client certificates for the run of `context`. `None` if the provider issues none.
+    fn certificate_issuer(&self, _context: &Context) -> Option<Arc<dyn CertificateIssuer>> {
         None
     }
 

@@ -10,6 +10,7 @@
 mod access;
 mod action;
 pub(crate) mod catalog;
+mod client_certificates;
 mod connection;
 mod consequence;
 mod context;
@@ -33,6 +34,7 @@ mod target;
 
 pub use access::{Finding, Need};
 pub use action::Action;
+pub use client_certificates::{CertificateIssuer, ClientCertificate, ClientCertificates, ClientIdentity};
 pub use connection::Connection;
 pub use consequence::Consequence;
 pub use context::{Context, KeyStoreSettings, Progress, UsedProvider, UsedProviders};

@@ -20,8 +20,8 @@ use crate::model::{Attributes, Diagnostic, Value};
 use crate::provider::catalog::Catalog;
 use crate::provider::protected_connection::ProtectedConnection;
 use crate::provider::{
-    Class, Connection, Context, KeyStoreSettings, Progress, Provider, ProviderError, Redaction, StartPermit,
-    UsedProvider, UsedProviders,
+    Class, ClientCertificates, Connection, Context, KeyStoreSettings, Progress, Provider, ProviderError, Redaction,
+    StartPermit, UsedProvider, UsedProviders,
 };
 
 /// The configured providers of one run, by the name of the provider instance.
@@ -54,7 +54,7 @@ impl Session {
                 return Err(Failure::Provider(alias.clone(), Box::new(undeclared(&alias))));
             }
             let config = configuration(expanded, provider.as_ref(), &alias).map_err(Failure::Manifest)?;
-            let context = Context {
+            let mut context = Context {
                 root: expanded.manifest.root.clone(),
                 data_dir: data_dir.to_owned(),
                 state_dir: EnvironmentName::folder(expanded.manifest.environment.as_ref(), data_dir),
@@ -64,7 +64,10 @@ impl Session {
                 progress: progress(events.clone()),
                 key_store: key_store.clone(),
                 used: used(provider.as_ref(), &expanded.catalog, &connections),
+                client_certificates: ClientCertificates::default(),
             };
+            context.client_certificates =
+                ClientCertificates(expanded.catalog.providers().find_map(|p| p.certificate_issuer(&context)));
             let connection = provider.configure(&config, context).await.map_err(|error| {
                 let error = Redaction::of(config.values()).error(error);
                 Failure::Provider(alias.clone(), Box::new(error))

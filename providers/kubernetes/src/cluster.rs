@@ -158,9 +158,11 @@ impl Cluster {
         if let Some(error) = failed.as_ref() {
             return Err(error.clone());
         }
-        let opened = self.source.open().await;
+        let opened = self.source.open(&self.context.client_certificates).await;
         if let Err(error) = &opened
             && matches!(error.class, Class::Denied | Class::Unreachable)
+            // An authority that does not exist yet can be made by this run.
+            && matches!(self.source, Source::Known(_))
         {
             *failed = Some(error.clone());
         }

@@ -3,11 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, is_inside};
-use moorfast_engine::provider::{Class, Context, Invalid, ProviderError};
+use moorfast_engine::provider::{Class, ClientCertificates, ClientIdentity, Context, Invalid, ProviderError};
 
 use moorfast_kubeconfig::{Access, Kind as ErrorKind, Origin};
 
 use crate::attributes::Read;
+use crate::resource::kubeconfig;
+
+const SERVER: &str = "server";
+/// The attributes of a cluster that is named without a kubeconfig.
+const OF_SERVER: [&str; 4] = [SERVER, "client_certificate", "certificate_authority", "tls_server_name"];
 
 /// Returns the schema of `[providers.kubernetes]`.
 pub(crate) fn schema() -> Schema {
@@ -15,7 +20,8 @@ pub(crate) fn schema() -> Schema {
         "A Kubernetes cluster. Without attributes, the cluster is found as kubectl finds it: `$KUBECONFIG`, `~/.kube/config`, then the ServiceAccount of the \
          pod. Several files in `$KUBECONFIG` are merged; missing files are skipped. The user of the kubeconfig can log in with a certificate, a token, a \
          token file or an exec plugin. A plugin has no terminal and a time limit of 30 seconds; its output is never shown. `proxy-url` of the cluster, \
-         `HTTPS_PROXY` and `NO_PROXY` are respected, for http, https and socks5 proxies.",
+         `HTTPS_PROXY` and `NO_PROXY` are respected, for http, https and socks5 proxies. Instead of a kubeconfig, `server` and `client_certificate` name a cluster \
+         whose authority is in the key store: no kubeconfig with administrator rights has to exist.",
         [
             Attribute::optional(
                 "kubeconfig",
@@ -36,6 +42,22 @@ pub(crate) fn schema() -> Schema {
             ),
             Attribute::optional("in_cluster", Kind::Bool, "Whether to use the ServiceAccount of the pod in which moorfast runs."),
             Attribute::optional(
+                SERVER,
+                Kind::String,
+                "URL of the API server, instead of a kubeconfig: `https://10.0.0.1:6443`. It requires `client_certificate`.",
+            ),
+            ClientIdentity::attribute(),
+            Attribute::optional(
+                "certificate_authority",
+                Kind::String,
+                "CA certificate of the API server as PEM text, for `server`. Default: the certificate of the authority of `client_certificate`.",
+            ),
+            Attribute::optional(
+                "tls_server_name",
+                Kind::String,
+                "Name in the certificate of the API server, for `server`, if it differs from the host of the URL.",
+            ),
+            Attribute::optional(
                 "full_dry_run",
                 Kind::Bool,
                 "Whether a plan does a dry run of every `kubernetes_object`. If not set, an object whose fields all live as declared, all managed by \
@@ -50,8 +72,18 @@ pub(crate) fn schema() -> Schema {
 pub(crate) enum Source {
     /// A kubeconfig, or the ServiceAccount of the pod.
     Known(moorfast_kubeconfig::Source),
+    /// A server, and the client whose certificate is issued in memory.
+    Issued(Server, ClientIdentity),
     /// The value of the named attribute is unknown.
     Unknown(&'static str),
+}
+
+/// An API server that the manifest names without a kubeconfig.
+#[derive(Clone)]
+pub(crate) struct Server {
+    url: String,
+    certificate_authority: Option<String>,
+    tls_server_name: Option<String>,
 }
 
 impl Source {
@@ -63,11 +95,14 @@ impl Source {
         if let Some(broken) = rules(attributes).into_iter().next() {
             return Err(ProviderError::new(Class::Invalid, broken.message));
         }
-        let open = ["kubeconfig", "kubeconfig_content", "context"]
-            .into_iter()
-            .find(|name| attributes.is_unknown_or_retained(name));
-        if let Some(attribute) = open {
+        let open = ["kubeconfig", "kubeconfig_content", "context"].into_iter().chain(OF_SERVER);
+        if let Some(attribute) = open.into_iter().find(|name| attributes.is_unknown_or_retained(name)) {
             return Ok(Self::Unknown(attribute));
+        }
+        if let (Some(url), Some(client)) = (attributes.text(SERVER), ClientIdentity::of(attributes)) {
+            let text = |name: &str| attributes.text(name).map(str::to_owned);
+            let (certificate_authority, tls_server_name) = (text("certificate_authority"), text("tls_server_name"));
+            return Ok(Self::Issued(Server { url: url.to_owned(), certificate_authority, tls_server_name }, client));
         }
         let origin = if let Some(path) = attributes.text("kubeconfig") {
             Origin::File(root.join(expand_home(path)))
@@ -87,7 +122,16 @@ impl Source {
     /// # Errors
     /// If the kubeconfig is part of the manifest.
     pub(crate) fn check_untrusted(&self, context: &Context) -> Result<(), ProviderError> {
-        let Self::Known(source) = self else { return Ok(()) };
+        let source = match self {
+            Self::Known(source) => source,
+            Self::Issued(..) => {
+                let summary = "`plan --untrusted` refuses to issue a certificate for a server that the manifest names";
+                return Err(ProviderError::new(Class::Denied, summary)
+                    .attribute(SERVER)
+                    .help("review the manifest, then plan without --untrusted"));
+            }
+            Self::Unknown(_) => return Ok(()),
+        };
         let name = match &source.origin {
             Origin::File(path) if is_inside(&context.root, Path::new(""), path) => "kubeconfig",
             Origin::Text(_) => "kubeconfig_content",
@@ -103,9 +147,11 @@ impl Source {
     ///
     /// # Errors
     /// If there is no usable kubeconfig, or no credentials.
-    pub(crate) async fn open(&self) -> Result<Access, ProviderError> {
+    pub(crate) async fn open(&self, certificates: &ClientCertificates) -> Result<Access, ProviderError> {
+        let opened = |error: moorfast_kubeconfig::Error| kubeconfig_error(&error);
         match self {
-            Self::Known(source) => source.open().await.map_err(|error| kubeconfig_error(&error)),
+            Self::Known(source) => source.open().await.map_err(opened),
+            Self::Issued(server, client) => server.source(client, certificates).await?.open().await.map_err(opened),
             Self::Unknown(attribute) => {
                 let summary = format!(
                     "`{attribute}` of the provider `kubernetes` is not known when planning: it comes from a resource"
@@ -114,6 +160,20 @@ impl Source {
                     .help("the configuration of a provider cannot come from resources: set the path of a kubeconfig, or use a variable"))
             }
         }
+    }
+}
+
+impl Server {
+    /// Returns a kubeconfig in memory with a new certificate of `client`.
+    async fn source(
+        &self,
+        client: &ClientIdentity,
+        certificates: &ClientCertificates,
+    ) -> Result<moorfast_kubeconfig::Source, ProviderError> {
+        let issued = certificates.issue(client).await?;
+        let authority = self.certificate_authority.as_ref().unwrap_or(&issued.authority);
+        let text = kubeconfig::of_client(&self.url, authority, self.tls_server_name.as_deref(), &issued)?;
+        Ok(moorfast_kubeconfig::Source { origin: Origin::Text(text), context: None })
     }
 }
 
@@ -130,10 +190,8 @@ pub(crate) fn kubeconfig_error(error: &moorfast_kubeconfig::Error) -> ProviderEr
 
 /// Checks the rules that the schema cannot express.
 fn rules(attributes: &Attributes) -> Vec<Invalid> {
-    let named: Vec<_> = ["kubeconfig", "kubeconfig_content"]
-        .into_iter()
-        .filter(|n| attributes.get(*n).is_some_and(|v| !v.is_null()))
-        .collect();
+    let is_set = |name: &&str| attributes.get(*name).is_some_and(|value| !value.is_null());
+    let named: Vec<_> = ["kubeconfig", "kubeconfig_content", SERVER].into_iter().filter(is_set).collect();
     let in_cluster = attributes.flag("in_cluster").then_some("in_cluster");
     let named: Vec<_> = named.into_iter().chain(in_cluster).collect();
     match named.as_slice() {
@@ -142,8 +200,25 @@ fn rules(attributes: &Attributes) -> Vec<Invalid> {
             message: format!("[providers.kubernetes] names two clusters: `{first}` and `{second}`"),
             help: Some("keep one of them".to_owned()),
         }],
-        _ => Vec::new(),
+        _ => rules_of_server(attributes).into_iter().collect(),
     }
+}
+
+/// Checks that the attributes of a server without a kubeconfig are set together.
+fn rules_of_server(attributes: &Attributes) -> Option<Invalid> {
+    let is_set = |name: &&str| attributes.get(*name).is_some_and(|value| !value.is_null());
+    let alone = OF_SERVER.into_iter().find(|name| is_set(name) && !is_set(&SERVER));
+    if let Some(name) = alone {
+        let message = format!("[providers.kubernetes] `{name}` requires `server`");
+        return Some(Invalid::new(name, message).help("set `server` to the URL of the API server"));
+    }
+    if is_set(&SERVER) && !is_set(&"client_certificate") {
+        let message = "[providers.kubernetes] `server` requires `client_certificate`";
+        return Some(Invalid::new(SERVER, message).help("for other credentials use a kubeconfig"));
+    }
+    let url = attributes.text(SERVER).filter(|url| !url.starts_with("https://"))?;
+    let message = format!("[providers.kubernetes] `server` is not a URL of https: `{url}`");
+    Some(Invalid::new(SERVER, message).help("use the form https://HOST:PORT"))
 }
 
 fn expand_home(path: &str) -> PathBuf {
@@ -152,5 +227,46 @@ fn expand_home(path: &str) -> PathBuf {
         Some("") => home(),
         Some(rest) if rest.starts_with('/') => home().join(rest.trim_start_matches('/')),
         _ => PathBuf::from(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use moorfast_engine::model::Value;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    fn configured(json: Json) -> Result<Source, String> {
+        let Value::Map(attributes) = Value::from(json) else { panic!("not a map") };
+        Source::new(&attributes, Path::new("/")).map_err(|error| error.summary)
+    }
+
+    #[test]
+    fn a_server_needs_a_client_certificate_and_no_kubeconfig() {
+        let client = json!({ "authority": "kubernetes", "common_name": "admin", "organizations": ["system:masters"] });
+        let server = "https://10.0.0.1:6443";
+        let source = configured(json!({ "server": server, "client_certificate": client })).unwrap();
+        let Source::Issued(found, identity) = source else { panic!("not a server") };
+        assert_eq!((found.url.as_str(), identity.authority.as_str()), (server, "kubernetes"));
+        assert_eq!(
+            (identity.common_name.as_str(), identity.organizations),
+            ("admin", vec!["system:masters".to_owned()])
+        );
+        for (wrong, reason) in [
+            (json!({ "server": server }), "[providers.kubernetes] `server` requires `client_certificate`"),
+            (json!({ "client_certificate": client }), "[providers.kubernetes] `client_certificate` requires `server`"),
+            (json!({ "tls_server_name": "x" }), "[providers.kubernetes] `tls_server_name` requires `server`"),
+            (
+                json!({ "server": "http://10.0.0.1", "client_certificate": client }),
+                "[providers.kubernetes] `server` is not a URL of https: `http://10.0.0.1`",
+            ),
+            (
+                json!({ "server": server, "client_certificate": client, "kubeconfig": "admin" }),
+                "[providers.kubernetes] names two clusters: `kubeconfig` and `server`",
+            ),
+        ] {
+            assert_eq!(configured(wrong).err().unwrap(), reason);
+        }
     }
 }

@@ -107,6 +107,7 @@ async fn a_kubeconfig_of_a_resource_is_refused() {
         progress: moorfast_engine::provider::Progress(None),
         key_store: None,
         used: moorfast_engine::provider::UsedProviders::default(),
+        client_certificates: Default::default(),
     };
     let connection =
         moorfast_engine::provider::Provider::configure(&moorfast_kubernetes::KubernetesProvider, &config, context)

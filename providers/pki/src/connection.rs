@@ -132,7 +132,7 @@ fn stored_type(resource_type: &dyn ResourceType) -> Result<&'static dyn Stored, 
 }
 
 /// Runs `work`, which reads and writes files and makes keys, beside the other work of the run.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ProviderError> + Send + 'static,
 ) -> Result<T, ProviderError> {
     let ended = |_| Err(ProviderError::new(Class::Failed, "the work on the key store ended unexpectedly"));

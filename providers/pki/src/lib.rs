@@ -7,6 +7,7 @@
 //! | `certificates`, `node_files` | reads, plans and changes certificates on nodes, through the provider `ssh` |
 //! | `resource` | one file for each resource type |
 //! | `data` | the data source |
+//! | `client_certificates` | client certificates of this run, in memory |
 //! | `key` | private and public keys |
 //! | `issue`, `certificate` | writes and reads certificates |
 //! | `attributes` | attributes that several types have, and the comparison of desired and observed ones |
@@ -16,6 +17,7 @@
 mod attributes;
 mod certificate;
 mod certificates;
+mod client_certificates;
 mod connection;
 mod data;
 mod encoding;
@@ -31,8 +33,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use moorfast_engine::model::{Attributes, ErrorCode, Schema};
-use moorfast_engine::provider::{Connection, Context, Provider, ProviderError, ResourceType};
+use moorfast_engine::provider::{CertificateIssuer, Connection, Context, Provider, ProviderError, ResourceType};
 
+use crate::client_certificates::KeyStoreIssuer;
 use crate::connection::PkiConnection;
 use crate::data::CertificateData;
 use crate::resource::certificate::NodeCertificate;
@@ -70,6 +73,10 @@ impl Provider for PkiProvider {
 
     fn error_codes(&self) -> &'static [ErrorCode] {
         error_codes::ALL
+    }
+
+    fn certificate_issuer(&self, context: &Context) -> Option<Arc<dyn CertificateIssuer>> {
+        Some(Arc::new(KeyStoreIssuer::of(context)))
     }
 
     async fn configure(&self, _: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {

@@ -2,7 +2,7 @@
 
 mod bootstrap_token;
 mod certificate_approval;
-mod kubeconfig;
+pub(crate) mod kubeconfig;
 pub(crate) mod kubelet_config;
 mod node;
 pub(crate) mod object;

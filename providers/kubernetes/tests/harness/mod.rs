@@ -69,6 +69,7 @@ pub async fn connect(config: Json) -> Arc<dyn Connection> {
         progress: Progress(None),
         key_store: None,
         used: moorfast_engine::provider::UsedProviders::default(),
+        client_certificates: Default::default(),
     };
     KubernetesProvider.configure(&attributes(config), context).await.unwrap()
 }

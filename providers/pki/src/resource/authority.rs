@@ -39,9 +39,16 @@ impl Signer {
                 .attribute("authority")
         };
         let (name, _) = id.rsplit_once(':').ok_or_else(unknown)?;
-        let entry = entries.existing(&format!("{KIND}/{name}")).ok_or_else(unknown)?;
-        let found = Self::of(name, entry)?;
+        let found = Self::named(entries, name)?.ok_or_else(unknown)?;
         if found.id == id { Ok(found) } else { Err(unknown()) }
+    }
+
+    /// Returns the authority with this name in the key store.
+    ///
+    /// # Errors
+    /// If its entry is damaged.
+    pub(crate) fn named(entries: &Entries, name: &str) -> Result<Option<Self>, ProviderError> {
+        entries.existing(&format!("{KIND}/{name}")).map(|entry| Self::of(name, entry)).transpose()
     }
 
     fn of(name: &str, entry: &Entry) -> Result<Self, ProviderError> {

@@ -32,6 +32,6 @@ fn key_of(pem: &str) -> Result<(PrivateKey, PublicKey), ProviderError> {
     Ok((key, public))
 }
 
-fn unusable(error: KeyError) -> ProviderError {
+pub(crate) fn unusable(error: KeyError) -> ProviderError {
     ProviderError::new(Class::Failed, format!("a key cannot be used: {error}"))
 }

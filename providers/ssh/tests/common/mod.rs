@@ -61,6 +61,7 @@ impl World {
             progress: Progress(None),
             key_store: None,
             used: moorfast_engine::provider::UsedProviders::default(),
+            client_certificates: Default::default(),
         };
         let connection = SshProvider.configure(&attributes(config), context).await.unwrap();
         let target = Target::Node(Arc::new(node));
