@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, is_inside};
 use moorfast_engine::provider::{Class, ClientCertificates, ClientIdentity, Context, Invalid, ProviderError};
 
 use moorfast_kubeconfig::{Access, Kind as ErrorKind, Origin};
+use serde_json::json;
 
 use crate::attributes::Read;
-use crate::resource::kubeconfig;
 
 const SERVER: &str = "server";
 /// The attributes of a cluster that is named without a kubeconfig.
@@ -172,8 +174,22 @@ impl Server {
     ) -> Result<moorfast_kubeconfig::Source, ProviderError> {
         let issued = certificates.issue(client).await?;
         let authority = self.certificate_authority.as_ref().unwrap_or(&issued.authority);
-        let text = kubeconfig::of_client(&self.url, authority, self.tls_server_name.as_deref(), &issued)?;
-        Ok(moorfast_kubeconfig::Source { origin: Origin::Text(text), context: None })
+        let cluster = json!({
+            "server": self.url,
+            "certificate-authority-data": STANDARD.encode(authority),
+            "tls-server-name": self.tls_server_name,
+        });
+        let user = json!({
+            "client-certificate-data": STANDARD.encode(&issued.certificate),
+            "client-key-data": STANDARD.encode(issued.private_key.as_str()),
+        });
+        let kubeconfig = json!({
+            "clusters": [{ "name": "x", "cluster": cluster }],
+            "users": [{ "name": "x", "user": user }],
+            "contexts": [{ "name": "x", "context": { "cluster": "x", "user": "x" } }],
+        });
+        let (origin, context) = (Origin::Text(kubeconfig.to_string()), Some("x".to_owned()));
+        Ok(moorfast_kubeconfig::Source { origin, context })
     }
 }
 

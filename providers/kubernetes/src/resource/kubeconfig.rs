@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use futures::future::ready;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Applied, Class, ClientCertificate, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest,
-    Proposal, ProposedAction, ProviderError, ReadRequest, ResourceType, TargetKind,
+    Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
+    ProviderError, ReadRequest, ResourceType, TargetKind,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -202,30 +202,6 @@ fn rendered(desired: &Attributes) -> Result<Attributes, ProviderError> {
     };
     attributes.insert(CONTENT.to_owned(), content.sensitive());
     Ok(attributes)
-}
-
-/// Returns a kubeconfig for a client with a certificate that was issued in memory.
-///
-/// # Errors
-/// If it cannot be written as YAML.
-pub(crate) fn of_client(
-    server: &str,
-    authority: &str,
-    tls_server_name: Option<&str>,
-    client: &ClientCertificate,
-) -> Result<String, ProviderError> {
-    let key = Value::from(client.private_key.as_str()).sensitive();
-    let attributes = [
-        ("cluster", Value::from("cluster")),
-        ("context", Value::from("context")),
-        ("user", Value::from("user")),
-        ("server", Value::from(server)),
-        ("certificate_authority", Value::from(authority)),
-        ("tls_server_name", tls_server_name.map_or(Value::Null, Value::from)),
-        ("client_certificate", Value::from(client.certificate.as_str())),
-        ("client_key", key),
-    ];
-    render(&attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 fn render(attributes: &Attributes) -> Result<String, ProviderError> {

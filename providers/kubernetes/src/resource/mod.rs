@@ -2,7 +2,7 @@
 
 mod bootstrap_token;
 mod certificate_approval;
-pub(crate) mod kubeconfig;
+mod kubeconfig;
 pub(crate) mod kubelet_config;
 mod node;
 pub(crate) mod object;
