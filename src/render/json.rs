@@ -4,7 +4,9 @@ use moorfast_engine::apply::{ChangeOutcome, ChangeResult, FailedGate, Report};
 use moorfast_engine::model::{
     Address, CheckResult, CheckStatus, Diagnostic, ErrorCode, Mark, Mode, NodeChange, Severity, Sources,
 };
-use moorfast_engine::plan::{Change, Drift, PathSegment, Plan, PlannedRollout, PolicyResult, parse_path};
+use moorfast_engine::plan::{
+    Change, Drift, NodeDrain, PathSegment, Plan, PlannedRollout, PolicyResult, RolledNode, parse_path,
+};
 use moorfast_engine::provider::{Action, ObjectChange, ProviderError};
 use moorfast_engine::session::{Event, Failure, RolloutStep};
 use serde_json::{Map, Value as Json, json};
@@ -235,20 +237,50 @@ fn policy(policy: &PolicyResult) -> Json {
 
 /// Returns a planned rollout.
 fn rollout(rollout: &PlannedRollout) -> Json {
-    json!({
+    let mut object = json!({
         "name": rollout.name,
         "max_unavailable": rollout.max_unavailable,
         "gates": rollout.gates,
         "timeout_seconds": rollout.timeout.as_secs_f64(),
         "pause_seconds": rollout.pause.as_secs_f64(),
-        "nodes": rollout.nodes.iter().map(|node| json!({ "name": node.name, "changes": node.changes })).collect::<Vec<_>>(),
+        "nodes": rollout.nodes.iter().map(|node| rolled_node(node, rollout.drain.is_some())).collect::<Vec<_>>(),
         "settled": rollout.settled,
-    })
+    });
+    if !rollout.after.is_empty() {
+        object["after"] = json!(rollout.after);
+    }
+    if let Some(drain) = &rollout.drain {
+        object["drain"] = json!({
+            "timeout_seconds": drain.timeout.as_secs_f64(),
+            "grace_period_seconds": drain.grace_period.map(|period| period.as_secs_f64()),
+            "force": drain.force,
+            "delete_emptydir_data": drain.delete_emptydir_data,
+        });
+    }
+    object
+}
+
+/// Returns a node of a rollout, which may drain its nodes.
+fn rolled_node(node: &RolledNode, drains: bool) -> Json {
+    let mut object = json!({ "name": node.name, "changes": node.changes });
+    if drains {
+        object["drain"] = json!(match node.drain {
+            NodeDrain::NotNeeded => "not_needed",
+            NodeDrain::Planned => "planned",
+            NodeDrain::Absent => "absent",
+        });
+        object["uncordon"] = json!(node.returns());
+    }
+    object
 }
 
 /// Returns a step of a rollout.
 fn rollout_step(step: &RolloutStep) -> Json {
     match step {
+        RolloutStep::Draining => json!({ "step": "draining" }),
+        RolloutStep::Drained { notes } => json!({ "step": "drained", "notes": notes }),
+        RolloutStep::NotDrained { error } => json!({ "step": "not_drained", "error": provider_error(error) }),
+        RolloutStep::Uncordoned => json!({ "step": "uncordoned" }),
         RolloutStep::Started => json!({ "step": "begun" }),
         RolloutStep::Waiting { gates } => json!({ "step": "waiting", "gates": gates }),
         RolloutStep::Pausing { pause } => json!({ "step": "pausing", "pause_seconds": pause.as_secs_f64() }),
@@ -308,7 +340,7 @@ pub fn event(event: &Event) -> String {
         ),
         Event::Rollout { rollout, node, step } => {
             let level = match step {
-                RolloutStep::Unhealthy { .. } => "error",
+                RolloutStep::Unhealthy { .. } | RolloutStep::NotDrained { .. } => "error",
                 RolloutStep::Skipped { .. } => "warn",
                 _ => "info",
             };
@@ -355,7 +387,7 @@ pub fn report(report: &Report, sources: &Sources) -> String {
         })
         .collect();
     let message = if is_complete(report) { "Apply complete!" } else { "Apply incomplete" };
-    let rest = json!({
+    let mut rest = json!({
         "complete": is_complete(report),
         "interrupted": report.interrupted,
         "changes": {
@@ -375,6 +407,9 @@ pub fn report(report: &Report, sources: &Sources) -> String {
         "checks": report.checks.iter().map(check).collect::<Vec<_>>(),
         "statistics": report.statistics.iter().map(|(k, v)| (k.clone(), json!(v))).collect::<Map<_, _>>(),
     });
+    if !report.out_of_service.is_empty() {
+        rest["cordoned"] = json!(report.out_of_service);
+    }
     line("info", "change_summary", message, rest)
 }
 

@@ -80,17 +80,19 @@ pub fn closing(plan: &Plan) -> Line {
         let line = format!("Plan: {count} to update in the state. The objects themselves do not change.");
         return styled(Style::Bold, line);
     }
-    if summary == Summary::default() && moved == 0 && outputs {
+    if summary == Summary::default() && moved == 0 && outputs && plan.returning().next().is_none() {
         return styled(Style::Bold, "Plan: only outputs change. The objects do not change.");
     }
-    styled(Style::Bold, summary_line(summary, moved))
+    styled(Style::Bold, summary_line(summary, moved, plan.returning().count()))
 }
 
 /// `Plan: 4 to add, 1 to change, 0 to destroy.`
-fn summary_line(summary: Summary, moved: usize) -> String {
+fn summary_line(summary: Summary, moved: usize, returning: usize) -> String {
     let Summary { add, change, destroy, adopt, forget } = summary;
     let mut line = format!("Plan: {add} to add, {change} to change, {destroy} to destroy");
-    for (count, what) in [(adopt, "to adopt"), (forget, "to remove from the state"), (moved, "moved")] {
+    for (count, what) in
+        [(adopt, "to adopt"), (forget, "to remove from the state"), (moved, "moved"), (returning, "to uncordon")]
+    {
         if count > 0 {
             line.push_str(&format!(", {count} {what}"));
         }

@@ -1,7 +1,7 @@
 //! Rollouts in a plan and in the progress of an apply.
 
 use moorfast_engine::model::NodeName;
-use moorfast_engine::plan::{Plan, PlannedRollout};
+use moorfast_engine::plan::{NodeDrain, Plan, PlannedRollout, RolledNode};
 use moorfast_engine::session::RolloutStep;
 
 use super::section::Section;
@@ -27,9 +27,11 @@ pub fn headline(PlannedRollout { name, max_unavailable, nodes, .. }: &PlannedRol
     format!("rollout.{name}: {count}, {max_unavailable} at a time: {}", names(&taken))
 }
 
-/// Returns the gates of a rollout, and the nodes without changes that they are evaluated for.
-pub fn details(PlannedRollout { gates, timeout, pause, settled, .. }: &PlannedRollout) -> Vec<String> {
-    let mut lines = Vec::new();
+/// Returns the drains and the gates of a rollout, and the nodes without changes that the gates are evaluated for.
+pub fn details(rollout: &PlannedRollout) -> Vec<String> {
+    let PlannedRollout { gates, timeout, pause, settled, .. } = rollout;
+    let mut lines: Vec<String> = order(rollout).into_iter().collect();
+    lines.extend(drains(rollout));
     let waits =
         (!gates.is_empty()).then(|| format!("{} healthy, each within {}", gates.join(" and "), duration(*timeout)));
     let pauses = (!pause.is_zero()).then(|| format!("a pause of {}", duration(*pause)));
@@ -44,6 +46,30 @@ pub fn details(PlannedRollout { gates, timeout, pause, settled, .. }: &PlannedRo
     lines
 }
 
+/// Returns the rollouts that are complete before this one starts.
+fn order(PlannedRollout { after, .. }: &PlannedRollout) -> Option<String> {
+    let names: Vec<String> = after.iter().map(|name| format!("rollout.{name}")).collect();
+    (!names.is_empty()).then(|| format!("starts after {}", names.join(" and ")))
+}
+
+/// Returns the nodes that are drained, those that cannot be, and those that only return into service.
+fn drains(PlannedRollout { drain, nodes, .. }: &PlannedRollout) -> Vec<String> {
+    let Some(options) = drain else { return Vec::new() };
+    let of = |is_one: &dyn Fn(&RolledNode) -> bool| -> Option<String> {
+        let chosen: Vec<&NodeName> = nodes.iter().filter(|node| is_one(node)).map(|node| &node.name).collect();
+        (!chosen.is_empty()).then(|| names(&chosen))
+    };
+    let drained = of(&|node| node.drain == NodeDrain::Planned).map(|nodes| {
+        let limit = duration(options.timeout);
+        format!("drain {nodes}: cordon, evict the pods (within {limit}), make the changes, uncordon when healthy")
+    });
+    let absent = of(&|node| node.drain == NodeDrain::Absent)
+        .map(|nodes| format!("not drained, because the cluster does not have the node or does not answer: {nodes}"));
+    let returning = of(&|node| node.was_drained && node.drain != NodeDrain::Planned)
+        .map(|nodes| format!("uncordon {nodes} when healthy: an earlier run cordoned the node and did not complete"));
+    [drained, absent, returning].into_iter().flatten().collect()
+}
+
 fn names(nodes: &[&NodeName]) -> String {
     let shown: Vec<_> = nodes.iter().take(NAMED).map(ToString::to_string).collect();
     match nodes.len().saturating_sub(NAMED) {
@@ -56,6 +82,11 @@ fn names(nodes: &[&NodeName]) -> String {
 pub fn step(rollout: &str, node: &NodeName, step: &RolloutStep) -> Line {
     let head = styled(Style::Bold, format!("rollout.{rollout}: {node}"));
     let status = match step {
+        RolloutStep::Draining => "Draining...".into(),
+        RolloutStep::Drained { notes } if notes.is_empty() => "Drained".into(),
+        RolloutStep::Drained { notes } => format!("Drained; {}", notes.join("; ")).into(),
+        RolloutStep::NotDrained { error } => styled(Style::Danger, "Not drained") + format!(": {}", error.summary),
+        RolloutStep::Uncordoned => "Uncordoned".into(),
         RolloutStep::Started => "Started".into(),
         RolloutStep::Waiting { gates } => format!("Waiting for {}...", gates.join(" and ")).into(),
         RolloutStep::Pausing { pause } => format!("Healthy; pausing for {}", duration(*pause)).into(),

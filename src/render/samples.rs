@@ -5,10 +5,10 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use moorfast_engine::manifest::PolicySeverity;
-use moorfast_engine::model::{CheckResult, CheckStatus, Machine, NodeChange, NodeChangeKind, NodeName};
+use moorfast_engine::model::{CheckResult, CheckStatus, DrainOptions, Machine, NodeChange, NodeChangeKind, NodeName};
 use moorfast_engine::plan::{
-    Change, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, PolicyResult, Reason,
-    RolledNode,
+    Change, Drift, NodeDrain, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, PolicyResult,
+    Reason, RolledNode,
 };
 use moorfast_engine::provider::{Action, Consequence, ObjectChange};
 use moorfast_engine::state::Digest;
@@ -184,6 +184,8 @@ pub fn rolled() -> Plan {
         changes: ["ssh_file.kubelet_config", "ssh_systemd_unit.kubelet"]
             .map(|resource| format!("{resource}[\"{name}\"]").parse().unwrap())
             .into(),
+        drain: NodeDrain::NotNeeded,
+        was_drained: false,
     };
     let workers = PlannedRollout {
         name: "workers".to_owned(),
@@ -191,6 +193,8 @@ pub fn rolled() -> Plan {
         gates: vec!["kubernetes_node.worker".to_owned(), "check.kubelet".to_owned()],
         timeout: Duration::from_secs(300),
         pause: Duration::from_secs(10),
+        after: Vec::new(),
+        drain: None,
         nodes: ["gpu01", "gpu02", "gpu03"].map(of).into(),
         settled: vec![node("gpu04")],
     };
@@ -206,6 +210,26 @@ pub fn rolled() -> Plan {
         policy("window", PolicySeverity::Deny, Some("restarts are for the night: <gpu01>, gpu02")),
     ];
     Plan { rollouts: vec![workers], policies, ..updates() }
+}
+
+/// Returns the plan of `rolled` whose rollout drains its nodes: one node is not in the cluster, and an earlier run left another one drained.
+pub fn drained() -> Plan {
+    let mut plan = Plan { policies: Vec::new(), ..rolled() };
+    let rollout = &mut plan.rollouts[0];
+    rollout.after = vec!["control_plane".to_owned()];
+    rollout.drain = Some(DrainOptions {
+        timeout: Duration::from_secs(600),
+        grace_period: None,
+        force: false,
+        delete_emptydir_data: true,
+    });
+    rollout.settled = Vec::new();
+    for (node, drain) in rollout.nodes.iter_mut().zip([NodeDrain::Planned, NodeDrain::Planned, NodeDrain::Absent]) {
+        node.drain = drain;
+    }
+    let name = NodeName("gpu04".to_owned());
+    rollout.nodes.insert(0, RolledNode { name, changes: Vec::new(), drain: NodeDrain::NotNeeded, was_drained: true });
+    plan
 }
 
 /// Returns a plan with two instances of several objects: one instance is created; of the other, objects are replaced, destroyed, created and moved to

@@ -97,6 +97,12 @@ fn narrow_and_full_plans() {
 }
 
 #[test]
+fn a_rollout_that_drains() {
+    let rollouts = super::rollout::rollouts(&samples::drained()).text();
+    insta::assert_snapshot!("drained", plain(rollouts));
+}
+
+#[test]
 fn colours() {
     let sample = Plan { changes: samples::updates().changes.into_iter().take(1).collect(), ..samples::nothing() };
     insta::assert_snapshot!("colours", COLORED.write(&plan::plan(&sample, width(100))).replace('\u{1b}', "␛"));
@@ -113,6 +119,8 @@ fn a_plan_as_json() {
     insta::assert_json_snapshot!("json_updates", json::plan(&samples::updates()));
     let rolled = json::plan(&samples::rolled());
     insta::assert_json_snapshot!("json_rolled", (&rolled["policies"], &rolled["rollouts"], &rolled["applyable"]));
+    let drained = json::plan(&samples::drained());
+    insta::assert_json_snapshot!("json_drained", (&drained["rollouts"], &drained["applyable"]));
     insta::assert_json_snapshot!("json_objects", json::plan(&samples::objects()));
     insta::assert_json_snapshot!("json_dangers", json::plan(&samples::dangers()));
 }

@@ -60,6 +60,7 @@ pub fn failures(report: &Report, manifest: Option<&Manifest>) -> Text {
         stale(report),
         skipped(&unsuccessful),
         rollout_stopped(report),
+        out_of_service(report),
         unrecorded(report),
         listed("Cancelled while running (the next run determines their result):", &unsuccessful.cancelled),
         listed("Not started, because the run was interrupted:", &unsuccessful.not_started),
@@ -144,6 +145,13 @@ fn rollout_stopped(report: &Report) -> Text {
         let rollout = styled(Style::Bold, format!("rollout.{rollout}"));
         text + listed(Line::from("Not started, because ") + rollout + format!(" stopped: {because}"), addresses)
     })
+}
+
+/// Returns the nodes that stay cordoned.
+fn out_of_service(report: &Report) -> Text {
+    let heading = "Still cordoned (the next apply uncordons them when they are healthy):";
+    let lines = report.out_of_service.iter().map(|node| Line::from(format!("  {node}")));
+    under(styled(Style::Warning, heading), lines)
 }
 
 fn unrecorded(report: &Report) -> Text {

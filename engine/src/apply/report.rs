@@ -1,6 +1,6 @@
 //! The options and the report of an apply.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use moorfast_state::StateError;
 
@@ -69,6 +69,8 @@ pub struct Report {
     pub outcomes: Vec<ChangeOutcome>,
     /// The gates that stopped rollouts.
     pub gates: Vec<FailedGate>,
+    /// The nodes that were drained and are still out of service. The next run finds them.
+    pub out_of_service: BTreeSet<NodeName>,
     /// The outputs by name. Each value is marked if it is sensitive.
     pub outputs: BTreeMap<String, Value>,
     /// Errors that are not errors of a change: an output that cannot be evaluated keeps its old value.

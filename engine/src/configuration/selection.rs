@@ -3,8 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, Module, Selection};
-use crate::manifest::{GateName, Rollout};
-use crate::model::{Diagnostic, ModulePath, NodeName, Pattern, ResourceAddress, Span, error_codes, suggest};
+use crate::manifest::{Drain, GateName, Rollout, RolloutName};
+use crate::model::{
+    Address, Diagnostic, ModulePath, NodeName, Pattern, ResourceAddress, Span, error_codes, suggest,
+};
 
 /// A health gate of one node.
 pub(crate) enum Gate<'e> {
@@ -28,7 +30,8 @@ impl Selection {
     /// Returns the selections of all rollouts of `expanded`.
     ///
     /// # Errors
-    /// Returns an error for an unknown role, a resource without `on`, a gate without health or without an instance for a node, and an instance in two rollouts.
+    /// Returns an error for an unknown role, a resource without `on`, a gate without health or without an instance for a node, an instance in two rollouts, nodes
+    /// that cannot be drained, and rollouts that wait for each other.
     pub fn all(expanded: &Expanded) -> Result<Vec<Self>, Vec<Diagnostic>> {
         let mut errors = Vec::new();
         let mut selections: Vec<Self> = Vec::new();
@@ -41,9 +44,11 @@ impl Selection {
             let places = nodes.iter().cloned().enumerate().map(|(place, node)| (node, place)).collect();
             let selection = Self { name, module: module.clone(), rollout: rollout.clone(), nodes, places };
             errors.extend(selection.gate_errors(expanded));
+            errors.extend(selection.drain_error(expanded));
             errors.extend(selections.iter().filter_map(|other| selection.shared(other, expanded)));
             selections.push(selection);
         }
+        errors.extend(selections.iter().find_map(|selection| selection.waits_for_itself(&selections)));
         if errors.is_empty() { Ok(selections) } else { Err(errors) }
     }
 
@@ -55,6 +60,28 @@ impl Selection {
     /// Returns the health gates of a node.
     pub fn gates<'e>(&'e self, expanded: &'e Expanded, node: &'e NodeName) -> impl Iterator<Item = Gate<'e>> {
         self.rollout.gates.iter().flat_map(move |(gate, _)| instances_of(expanded, gate, node))
+    }
+
+    /// Returns the instance that represents a node in its cluster, if the rollout drains nodes.
+    pub fn drained<'e>(&self, expanded: &'e Expanded, node: &NodeName) -> Option<&'e Instance> {
+        let Drain { resource: (address, _), .. } = self.rollout.drain.as_ref()?;
+        represented_by(expanded, address, node)
+    }
+
+    /// Whether a change of this resource needs a drained node.
+    pub fn needs_drain(&self, resource: &ResourceAddress) -> bool {
+        self.rollout.drain.as_ref().is_some_and(|Drain { resources, .. }| {
+            resources.is_empty() || resources.iter().any(|(pattern, _)| pattern.selects(resource))
+        })
+    }
+
+    /// Returns the rollouts among `selections` that must be complete before this one starts.
+    pub fn after<'s>(&'s self, selections: &'s [Self]) -> impl Iterator<Item = usize> {
+        let place = |(name, _): &(RolloutName, Span)| {
+            let name = name.to_string();
+            selections.iter().position(|other| other.name == name)
+        };
+        self.rollout.after.iter().filter_map(place)
     }
 
     fn includes(&self, resource: &ResourceAddress) -> bool {
@@ -82,6 +109,36 @@ impl Selection {
         errors
     }
 
+    /// Returns the error if the nodes of the rollout cannot be drained.
+    fn drain_error(&self, expanded: &Expanded) -> Option<Diagnostic> {
+        let Drain { resource: (address, span), .. } = self.rollout.drain.as_ref()?;
+        let kind = &address.resource.resource_type;
+        if !expanded.catalog.resource_type(kind).is_some_and(|resource_type| resource_type.can_be_drained()) {
+            let error =
+                Diagnostic::error(format!("`{kind}` does not represent nodes of a cluster and cannot be drained"));
+            return Some(error.at(*span, ""));
+        }
+        let uncovered = self.nodes.iter().find(|node| represented_by(expanded, address, node).is_none())?;
+        let message = format!("`{address}` has no instance for the node `{uncovered}` of the rollout `{}`", self.name);
+        let help = "select all nodes of the rollout in `on` of the resource";
+        Some(Diagnostic::error(message).at(*span, "").help(help))
+    }
+
+    /// Returns the error if this rollout waits for itself, directly or through others.
+    fn waits_for_itself(&self, selections: &[Self]) -> Option<Diagnostic> {
+        let own = selections.iter().position(|other| other.name == self.name)?;
+        let mut seen = BTreeSet::new();
+        let mut queue: Vec<usize> = self.after(selections).collect();
+        while let Some(place) = queue.pop() {
+            if seen.insert(place) {
+                queue.extend(selections[place].after(selections));
+            }
+        }
+        let (_, span) = self.rollout.after.first()?;
+        let error = || Diagnostic::error(format!("the rollout `{}` comes after itself", self.name)).at(*span, "");
+        seen.contains(&own).then(error)
+    }
+
     /// Returns the error if an instance is in this rollout and in `other`.
     fn shared(&self, other: &Self, expanded: &Expanded) -> Option<Diagnostic> {
         let is_in = |selection: &Self, instance: &Instance| {
@@ -97,6 +154,12 @@ impl Selection {
                 .help("limit a rollout to some resources with `resources`"),
         )
     }
+}
+
+/// Returns the instance of `resource` that `on` binds to `node`.
+fn represented_by<'e>(expanded: &'e Expanded, resource: &Address, node: &NodeName) -> Option<&'e Instance> {
+    let is_bound = |instance: &&Instance| instance.binding.node.as_ref().is_some_and(|bound| bound.name == *node);
+    expanded.instances_of_resource(&resource.resource).find(is_bound)
 }
 
 /// Returns the instances of a gate for `node`: those that `on` binds to it, and those without `on`.
@@ -161,9 +224,17 @@ fn within(module: &ModulePath, rollout: &Rollout) -> Rollout {
         GateName::Resource(address) => GateName::Resource(address.within(module)),
         GateName::Check(inner, name) => GateName::Check(module.join(inner), name.clone()),
     };
+    let after = |name: &RolloutName| RolloutName { module: module.join(&name.module), name: name.name.clone() };
+    let drain = |drain: &Drain| Drain {
+        resource: (drain.resource.0.within(module), drain.resource.1),
+        resources: drain.resources.iter().map(|(pattern, span)| (pattern.within(module), *span)).collect(),
+        options: drain.options.clone(),
+    };
     Rollout {
         resources: rollout.resources.iter().map(|(pattern, span)| (pattern.within(module), *span)).collect(),
         gates: rollout.gates.iter().map(|(name, span)| (gate(name), *span)).collect(),
+        after: rollout.after.iter().map(|(name, span)| (after(name), *span)).collect(),
+        drain: rollout.drain.as_ref().map(drain),
         ..rollout.clone()
     }
 }

@@ -53,7 +53,7 @@ pub use module_source::GitSource;
 pub use node_attributes::node_value;
 pub use policy::{Policy, PolicySeverity};
 pub use probe::{Probe, ProbeKind};
-pub use rollout::{GateName, MaxUnavailable, Rollout};
+pub use rollout::{Drain, GateName, MaxUnavailable, Rollout, RolloutName};
 pub use schema_check::check_attributes;
 pub use selectors::select_nodes;
 pub(crate) use selectors::{each_value, for_each_members, has_unknown_keys, unknown_for_each};

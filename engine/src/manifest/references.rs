@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Condition, GateName, Manifest, ModuleCall, Policy, Rollout};
+use super::{Condition, Drain, GateName, Manifest, ModuleCall, Policy, Rollout};
 use crate::expression::{Expr, ROOTS, Reference, Unresolved};
 use crate::model::{Diagnostic, ModulePath, Pattern, ResourceAddress, Span, error_codes, nearest, suggest};
 
@@ -199,6 +199,21 @@ impl Check<'_> {
                 },
             };
             self.unresolved(found, *span);
+        }
+        for (after, span) in &rollout.after {
+            let found = match manifest.module(&after.module) {
+                Some(module) if module.rollouts.contains_key(&after.name) => Ok(()),
+                _ if manifest.is_unloaded(&after.module) => Ok(()),
+                module => {
+                    let known = module.into_iter().flat_map(|module| module.rollouts.keys());
+                    Err(Unresolved::unknown("rollout", &after.name, known.map(String::as_str)))
+                }
+            };
+            self.unresolved(found, *span);
+        }
+        if let Some(Drain { resource: (address, span), resources, .. }) = &rollout.drain {
+            self.unresolved(self.known_resource(&address.resource), *span);
+            self.addresses(resources);
         }
     }
 

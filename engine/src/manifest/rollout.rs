@@ -8,10 +8,12 @@ use toml::de::DeValue;
 
 use super::loader::Loader;
 use super::reader::{Entry, Reader};
-use crate::model::{Address, ModulePath, Pattern, Span};
+use crate::model::{Address, DrainOptions, ModulePath, Pattern, Span};
 
 /// The default of `timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+/// The default of `drain.timeout`.
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// `[rollout.NAME]`: a rule that changes nodes one after the other.
 #[derive(Clone, Debug)]
@@ -32,6 +34,30 @@ pub struct Rollout {
     pub gates: Vec<(GateName, Span)>,
     /// The timeout of each health gate.
     pub timeout: Duration,
+    /// The rollouts that must be complete before the first node of this one starts.
+    pub after: Vec<(RolloutName, Span)>,
+    /// How nodes are drained before they are changed.
+    pub drain: Option<Drain>,
+}
+
+/// `drain` of a rollout: the workloads of a node are moved away before the node is changed.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    /// The resource whose instances represent the nodes in their cluster.
+    pub resource: (Address, Span),
+    /// The resources whose changes need a drained node. If empty, those of all resources on the node.
+    pub resources: Vec<(Pattern, Span)>,
+    /// The options.
+    pub options: DrainOptions,
+}
+
+/// The name of a rollout, with the path of its module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolloutName {
+    /// The module.
+    pub module: ModulePath,
+    /// The name in the module.
+    pub name: String,
 }
 
 /// The maximum number of nodes that a rollout changes at the same time.
@@ -68,6 +94,16 @@ impl MaxUnavailable {
     }
 }
 
+/// Writes `workers`, or `module.site.workers` for a rollout of a module.
+impl fmt::Display for RolloutName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.module.is_root() {
+            true => f.write_str(&self.name),
+            false => write!(f, "{}.{}", self.module, self.name),
+        }
+    }
+}
+
 impl fmt::Display for GateName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -90,6 +126,8 @@ pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str,
         pause: fields.take("pause").and_then(|entry| reader.duration(entry)).unwrap_or_default(),
         gates: gates(reader, fields.take("gates")),
         timeout: fields.take("timeout").and_then(|entry| reader.duration(entry)).unwrap_or(DEFAULT_TIMEOUT),
+        after: after(reader, fields.take("after")),
+        drain: fields.take("drain").and_then(|entry| drain(reader, entry, &block)),
     };
     reader.finish(fields, &block);
     if rollout.roles.is_empty() && rollout.nodes.is_empty() && rollout.resources.is_empty() {
@@ -135,6 +173,55 @@ fn gates<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> Vec<(GateName
         },
     };
     texts.into_iter().filter_map(gate).collect()
+}
+
+/// Reads `after`: `rollout.NAME`, or `module.NAME.rollout.NAME`.
+fn after<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> Vec<(RolloutName, Span)> {
+    let texts = reader.texts(entry);
+    let name = |(text, span): (String, Span)| match text.parse() {
+        Ok(Pattern::Resource(Address { resource, key: None })) if resource.resource_type == "rollout" => {
+            Some((RolloutName { module: resource.module, name: resource.name }, span))
+        }
+        _ => {
+            reader.error(span, format!("`{text}` is not a rollout"), "a rollout is written as in `rollout.NAME`");
+            None
+        }
+    };
+    texts.into_iter().filter_map(name).collect()
+}
+
+fn drain<'a>(reader: &mut Reader<'a>, entry: Entry<'a>, block: &str) -> Option<Drain> {
+    let span = reader.span(entry.value.span());
+    let block = format!("`drain` of {block}");
+    let mut fields = reader.fields(entry.value, &block)?;
+    let named = fields.take("resource");
+    if named.is_none() {
+        reader.error(
+            span,
+            format!("{block} has no `resource`"),
+            "name the resource that represents the nodes in their cluster: resource = \"kubernetes_node.worker\"",
+        );
+    }
+    let place = named.as_ref().map(|entry| reader.span(entry.value.span()));
+    let resource = reader.address(named);
+    let resources = reader.addresses(fields.take("resources"));
+    let options = DrainOptions {
+        timeout: fields.take("timeout").and_then(|entry| reader.duration(entry)).unwrap_or(DEFAULT_DRAIN_TIMEOUT),
+        grace_period: fields.take("grace_period").and_then(|entry| reader.duration(entry)),
+        force: reader.flag(fields.take("force")).unwrap_or(false),
+        delete_emptydir_data: reader.flag(fields.take("delete_emptydir_data")).unwrap_or(false),
+    };
+    reader.finish(fields, &block);
+    match (resource, place) {
+        (Some(Pattern::Resource(address @ Address { key: None, .. })), Some(place)) => {
+            Some(Drain { resource: (address, place), resources, options })
+        }
+        (Some(other), Some(place)) => {
+            reader.error(place, format!("`{other}` cannot be drained"), "name a whole resource");
+            None
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

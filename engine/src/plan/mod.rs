@@ -65,7 +65,7 @@ pub(crate) use item::Item;
 pub(crate) use machines::Machines;
 pub use model::{Change, Drift, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, Reason, Selector, Summary};
 pub(crate) use observed::{merged_attributes, observed_digest};
-pub use planned_rollout::{PlannedRollout, RolledNode};
+pub use planned_rollout::{NodeDrain, PlannedRollout, RolledNode};
 pub(crate) use planner::Planner;
 pub use policy_result::PolicyResult;
 pub(crate) use rollout::{arrange, rollouts};

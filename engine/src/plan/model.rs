@@ -352,9 +352,16 @@ impl Plan {
         self.nodes.iter().filter(|node| node.kind.is_mismatch()).count()
     }
 
+    /// Returns the nodes without changes that an earlier run drained. They are only put back into service.
+    pub fn returning(&self) -> impl Iterator<Item = &NodeName> {
+        let nodes = self.rollouts.iter().flat_map(|rollout| &rollout.nodes);
+        nodes.filter(|node| node.changes.is_empty()).map(|node| &node.name)
+    }
+
     /// Whether an apply would change anything: an object, the state or an output.
     pub fn has_changes(&self) -> bool {
         self.changes.iter().any(|c| c.action.is_change() || c.moved_from.is_some())
+            || self.returning().next().is_some()
             || self.outputs.values().any(|o| o.before != o.after)
             || (self.options.mode == PlanMode::RefreshOnly && !self.drift.is_empty())
     }

@@ -8,31 +8,37 @@ use petgraph::graph::DiGraph;
 use super::draft::Draft;
 use super::model::{Change, Reason};
 use super::order::Order;
-use super::planned_rollout::{PlannedRollout, RolledNode};
+use super::planned_rollout::{NodeDrain, PlannedRollout, RolledNode};
 use crate::configuration::expand::{Expanded, Selection};
 use crate::configuration::selection::Gate;
 use crate::model::{Address, Diagnostic, NodeName};
-use crate::provider::Action;
+use crate::provider::{Action, Target};
 
-/// Returns the rollouts of a draft.
+/// Returns the rollouts of a draft. `owner` is the owner of drains.
 ///
 /// # Errors
 /// If nodes of a rollout depend on each other.
-pub(crate) fn rollouts(expanded: &Expanded, draft: &Draft) -> Result<Vec<PlannedRollout>, Vec<Diagnostic>> {
+pub(crate) fn rollouts(
+    expanded: &Expanded,
+    draft: &Draft,
+    owner: &str,
+) -> Result<Vec<PlannedRollout>, Vec<Diagnostic>> {
     if expanded.rollouts.is_empty() {
         return Ok(Vec::new());
     }
     let changes = &draft.changes;
     let by_rollout: Vec<_> =
-        expanded.rollouts.iter().map(|selection| RolloutNodes::of(selection, expanded, draft)).collect();
+        expanded.rollouts.iter().map(|selection| RolloutNodes::of(selection, expanded, draft, owner)).collect();
     // This is the order of the nodes, unless dependencies require another one.
-    let groups: Vec<(usize, &NodeName)> = by_rollout
-        .iter()
-        .enumerate()
-        .flat_map(|(i, one)| one.rolled.keys().map(move |place| (i, &one.names[*place])))
-        .collect();
-    let members: Vec<&[usize]> = by_rollout.iter().flat_map(|one| one.rolled.values().map(Vec::as_slice)).collect();
-    let before = arrange(&members, &Order::new(changes, &draft.items));
+    let in_order = || by_rollout.iter().enumerate().flat_map(|(i, one)| one.in_order().map(move |node| (i, node)));
+    let groups: Vec<(usize, &NodeName)> = in_order().map(|(i, (place, _))| (i, &by_rollout[i].names[place])).collect();
+    let members: Vec<&[usize]> = in_order().map(|(_, (_, members))| members).collect();
+    let mut before = arrange(&members, &Order::new(changes, &draft.items));
+    for (after, (i, _)) in groups.iter().enumerate() {
+        let first: BTreeSet<usize> = expanded.rollouts[*i].after(&expanded.rollouts).collect();
+        let first = groups.iter().enumerate().filter(|(_, (rollout, _))| first.contains(rollout));
+        first.for_each(|(group, _)| _ = before[after].entry(group).or_insert(Cause::Rollout));
+    }
     let order = in_turn(&before).map_err(|cycles| {
         let error = |cycle: &Vec<usize>| circular(expanded, changes, &groups, &before, cycle);
         cycles.iter().map(error).collect::<Vec<_>>()
@@ -43,13 +49,18 @@ pub(crate) fn rollouts(expanded: &Expanded, draft: &Draft) -> Result<Vec<Planned
         let node = |group: &usize| RolledNode {
             name: groups[*group].1.clone(),
             changes: members[*group].iter().map(|place| changes[*place].address.clone()).collect(),
+            drain: one.drain(groups[*group].1, members[*group], expanded, draft),
+            was_drained: one.was_drained.contains(groups[*group].1),
         };
+        let first = one.selection.after(&expanded.rollouts).filter(|first| !by_rollout[*first].rolled.is_empty());
         PlannedRollout {
             name: name.clone(),
             max_unavailable: rollout.max_unavailable.of(nodes.len()),
             gates: rollout.gates.iter().map(|(gate, _)| gate.to_string()).collect(),
             timeout: rollout.timeout,
             pause: rollout.pause,
+            after: first.map(|first| expanded.rollouts[first].name.clone()).collect(),
+            drain: rollout.drain.as_ref().map(|drain| drain.options.clone()),
             nodes: own.map(node).collect(),
             settled: one.settled.clone(),
         }
@@ -65,10 +76,21 @@ struct RolloutNodes<'e> {
     rolled: BTreeMap<usize, Vec<usize>>,
     /// The nodes without changes.
     settled: Vec<NodeName>,
+    /// The nodes that an earlier run drained and did not put back into service.
+    was_drained: HashSet<&'e NodeName>,
+}
+
+/// The reason why one group comes before another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cause {
+    /// The second change depends on the first.
+    Changes(usize, usize),
+    /// `after` of a rollout.
+    Rollout,
 }
 
 impl<'e> RolloutNodes<'e> {
-    fn of(selection: &'e Selection, expanded: &Expanded, draft: &Draft) -> Self {
+    fn of(selection: &'e Selection, expanded: &Expanded, draft: &Draft, owner: &str) -> Self {
         let changes = &draft.changes;
         let mut rolled: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (i, change) in changes.iter().enumerate().filter(|(_, c)| changes_object(c.action)) {
@@ -78,6 +100,16 @@ impl<'e> RolloutNodes<'e> {
                 rolled.entry(place).or_default().push(i);
             }
         }
+        let is_drained = |node: &NodeName| {
+            let instance = selection.drained(expanded, node)?;
+            let observed = draft.items.get(&instance.address)?.observed.as_ref()?;
+            instance.resource_type.drained_by(observed)
+        };
+        let was_drained: HashSet<&NodeName> =
+            selection.nodes.iter().filter(|node| is_drained(node) == Some(owner)).collect();
+        for (place, _) in selection.nodes.iter().enumerate().filter(|(_, node)| was_drained.contains(node)) {
+            rolled.entry(place).or_default();
+        }
         let new: HashSet<&Address> = changes.iter().filter(|c| is_new(c)).map(|c| &c.address).collect();
         // A node whose machine nobody approved is not changed, and it is not healthy.
         rolled.retain(|place, _| draft.machines.unapproved(&selection.nodes[*place]).is_none());
@@ -86,10 +118,39 @@ impl<'e> RolloutNodes<'e> {
         // A node that is not in service yet is not part of the rollout: all of its objects are new, or the object of a gate is new.
         let is_absent = |gate: Gate| matches!(gate, Gate::Resource(instance) if new.contains(&instance.address));
         rolled.retain(|place, members| {
-            let all_new = members.iter().all(|i| is_new(&changes[*i]));
+            let all_new = !members.is_empty() && members.iter().all(|i| is_new(&changes[*i]));
             !all_new && !selection.gates(expanded, &selection.nodes[*place]).any(is_absent)
         });
-        Self { selection, names: &selection.nodes, rolled, settled }
+        Self { selection, names: &selection.nodes, rolled, settled, was_drained }
+    }
+
+    /// Returns the nodes with their changes: first those that are out of service already, so that not more of them are.
+    fn in_order(&self) -> impl Iterator<Item = (usize, &[usize])> {
+        let mut nodes: Vec<(usize, &[usize])> =
+            self.rolled.iter().map(|(place, members)| (*place, members.as_slice())).collect();
+        nodes.sort_by_key(|(place, _)| (!self.was_drained.contains(&self.names[*place]), *place));
+        nodes.into_iter()
+    }
+
+    /// Returns whether a node is drained: if objects on it change.
+    fn drain(&self, node: &NodeName, members: &[usize], expanded: &Expanded, draft: &Draft) -> NodeDrain {
+        let needs_drain = |change: &Change| {
+            let target = expanded.target(&change.address.resource, &change.provider, &change.target);
+            matches!(target, Some(Target::Node(_))) && self.selection.needs_drain(&change.address.resource)
+        };
+        let Some(instance) = self.selection.drained(expanded, node) else { return NodeDrain::NotNeeded };
+        if !members.iter().any(|i| needs_drain(&draft.changes[*i])) {
+            return NodeDrain::NotNeeded;
+        }
+        let is_present = match draft.change(&instance.address) {
+            Some(change) => {
+                let observed = draft.items.get(&instance.address).and_then(|item| item.observed.as_ref());
+                observed.is_some() && !is_new(change)
+            }
+            // It is not selected, so it was not read.
+            None => draft.records.contains_key(&instance.address),
+        };
+        if is_present { NodeDrain::Planned } else { NodeDrain::Absent }
     }
 }
 
@@ -104,7 +165,7 @@ fn changes_object(action: Action) -> bool {
 }
 
 /// Returns for each group of changes the groups before it, each with the two changes that cause this order. Changes between them may belong to no group.
-pub(crate) fn arrange(groups: &[&[usize]], order: &Order) -> Vec<BTreeMap<usize, (usize, usize)>> {
+pub(crate) fn arrange(groups: &[&[usize]], order: &Order) -> Vec<BTreeMap<usize, Cause>> {
     let group_of: HashMap<usize, usize> = groups
         .iter()
         .enumerate()
@@ -117,7 +178,9 @@ pub(crate) fn arrange(groups: &[&[usize]], order: &Order) -> Vec<BTreeMap<usize,
         while let Some((first, place)) = queue.pop() {
             for next in order.dependants(place).iter().copied().filter(|next| seen.insert(*next)).collect::<Vec<_>>() {
                 match group_of.get(&next) {
-                    Some(other) if *other != group => _ = before[*other].entry(group).or_insert((first, next)),
+                    Some(other) if *other != group => {
+                        _ = before[*other].entry(group).or_insert(Cause::Changes(first, next))
+                    }
                     // The search continues from that group itself.
                     Some(_) => {}
                     None => queue.push((first, next)),
@@ -132,7 +195,7 @@ pub(crate) fn arrange(groups: &[&[usize]], order: &Order) -> Vec<BTreeMap<usize,
 ///
 /// # Errors
 /// The groups that depend on each other.
-fn in_turn(before: &[BTreeMap<usize, (usize, usize)>]) -> Result<Vec<usize>, Vec<Vec<usize>>> {
+fn in_turn(before: &[BTreeMap<usize, Cause>]) -> Result<Vec<usize>, Vec<Vec<usize>>> {
     let mut waiting: BTreeSet<usize> = (0..before.len()).collect();
     let mut order = Vec::new();
     while let Some(next) = waiting.iter().copied().find(|group| before[*group].keys().all(|b| !waiting.contains(b))) {
@@ -158,14 +221,19 @@ fn circular(
     expanded: &Expanded,
     changes: &[Change],
     groups: &[(usize, &NodeName)],
-    before: &[BTreeMap<usize, (usize, usize)>],
+    before: &[BTreeMap<usize, Cause>],
     cycle: &[usize],
 ) -> Diagnostic {
     let names: Vec<_> = cycle.iter().map(|group| groups[*group].1.to_string()).collect();
     let selection = cycle.first().map(|group| &expanded.rollouts[groups[*group].0]);
     let why = cycle.iter().flat_map(|after| cycle.iter().filter_map(|b| before[*after].get(b))).take(2);
     let why: Vec<_> = why
-        .map(|(first, next)| format!("{} comes after {}", changes[*next].address, changes[*first].address))
+        .map(|cause| match cause {
+            Cause::Changes(first, next) => {
+                format!("{} comes after {}", changes[*next].address, changes[*first].address)
+            }
+            Cause::Rollout => "a rollout comes after another one (`after`)".to_owned(),
+        })
         .collect();
     let name = selection.map(|s| s.name.as_str()).unwrap_or_default();
     let message = format!(

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    Applied, Class, Consequence, DataRequest, Finding, NodeNetwork, Observed, Operation, PlanRequest, Proposal,
-    ProviderError, ReadRequest, Target,
+    Applied, Class, Consequence, DataRequest, DrainRequest, Finding, NodeNetwork, Observed, Operation, PlanRequest,
+    Proposal, ProviderError, ReadRequest, Target,
 };
 use crate::model::{Address, Attributes, Identified, Machine};
 
@@ -126,6 +126,27 @@ pub trait Connection: Send + Sync {
         Err(ProviderError::new(Class::Invalid, format!("the type {} has no health", request.resource_type.name())))
     }
 
+    /// Moves the workloads of a node away, and prevents new ones from starting there. Returns messages for the user, one line each. Called only for types with
+    /// [`ResourceType::can_be_drained`](super::ResourceType::can_be_drained).
+    ///
+    /// That the node is drained, and by which owner, must be recorded in the cluster together with the first effect, because the run can be killed at any time:
+    /// the next reading returns the owner as [`ResourceType::drained_by`](super::ResourceType::drained_by). A node that somebody else keeps out of service has
+    /// no owner. A node that the owner drained before is drained again.
+    ///
+    /// # Errors
+    /// If a workload cannot be moved within the timeout, with the reason. The node may stay out of service then.
+    async fn drain(&self, _target: &Target, request: &DrainRequest) -> Result<Vec<String>, ProviderError> {
+        Err(undrainable(request))
+    }
+
+    /// Puts a node back into service that the owner drained. A node with another owner, or without one, is not changed.
+    ///
+    /// # Errors
+    /// If the target does not answer within the timeout.
+    async fn undrain(&self, _target: &Target, request: &DrainRequest) -> Result<(), ProviderError> {
+        Err(undrainable(request))
+    }
+
     /// Returns the network as the nodes of the provider see it. `None` if the provider does not connect to nodes: it has no
     /// [`Provider::host_keys`](super::Provider::host_keys).
     fn node_network(&self) -> Option<&dyn NodeNetwork> {
@@ -139,4 +160,9 @@ pub trait Connection: Send + Sync {
 
     /// Closes all connections.
     async fn close(&self) {}
+}
+
+fn undrainable(request: &DrainRequest) -> ProviderError {
+    let name = request.object.resource_type.name();
+    ProviderError::new(Class::Invalid, format!("an object of the type {name} cannot be drained"))
 }

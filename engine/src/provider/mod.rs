@@ -49,7 +49,7 @@ pub use objects::{Object, ObjectChange};
 pub use operation::{Applied, Operation, OperationAction};
 pub use proposal::{Proposal, ProposedAction, loses};
 pub use redaction::Redaction;
-pub use request::{DataRequest, Dependency, Observed, PlanRequest, ReadRequest};
+pub use request::{DataRequest, Dependency, DrainRequest, Observed, PlanRequest, ReadRequest};
 pub use resource_type::{Declaration, Invalid, ResourceType, TargetKind};
 pub use simple::{SimpleProvider, SimpleResource};
 pub use start_permit::StartPermit;

@@ -9,8 +9,8 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use super::marking::{marked, marked_reading};
 use crate::model::{Address, Attributes, Identified, Machine, Value};
 use crate::provider::{
-    Applied, Connection, Consequence, DataRequest, Finding, NodeNetwork, Observed, Operation, OperationAction,
-    PlanRequest, Proposal, ProviderError, ReadRequest, Redaction, Target,
+    Applied, Connection, Consequence, DataRequest, DrainRequest, Finding, NodeNetwork, Observed, Operation,
+    OperationAction, PlanRequest, Proposal, ProviderError, ReadRequest, Redaction, Target,
 };
 
 /// A connection of a provider with marked results and redacted messages.
@@ -194,6 +194,18 @@ impl Connection for ProtectedConnection {
     ) -> Result<(), ProviderError> {
         let healthy = self.0.wait_until_healthy(target, request, timeout).await;
         healthy.map_err(|error| redaction(std::slice::from_ref(request)).error(error))
+    }
+
+    async fn drain(&self, target: &Target, request: &DrainRequest) -> Result<Vec<String>, ProviderError> {
+        let drained = self.0.drain(target, request).await;
+        let redaction = redaction(std::slice::from_ref(&request.object));
+        let drained = drained.map_err(|error| redaction.error(error))?;
+        Ok(drained.iter().map(|note| redaction.text(note)).collect())
+    }
+
+    async fn undrain(&self, target: &Target, request: &DrainRequest) -> Result<(), ProviderError> {
+        let undrained = self.0.undrain(target, request).await;
+        undrained.map_err(|error| redaction(std::slice::from_ref(&request.object)).error(error))
     }
 
     fn node_network(&self) -> Option<&dyn NodeNetwork> {

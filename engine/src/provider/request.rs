@@ -6,7 +6,7 @@ use std::time::Duration;
 use moorfast_state::Record;
 
 use super::{Action, Consequence, ObjectChange, Proposal, ProposedAction, ResourceType, loses};
-use crate::model::{Address, AttributePath, Attributes};
+use crate::model::{Address, AttributePath, Attributes, DrainOptions};
 
 /// A request to read an instance.
 #[derive(Clone, Debug)]
@@ -19,6 +19,17 @@ pub struct ReadRequest {
     pub desired: Option<Attributes>,
     /// The record of the instance. If `desired` is `None`, the record alone defines what is read.
     pub recorded: Option<Arc<Record>>,
+}
+
+/// A request to drain a node, or to put it back into service.
+#[derive(Clone, Debug)]
+pub struct DrainRequest {
+    /// The object that represents the node in its cluster.
+    pub object: ReadRequest,
+    /// The owner of the drain: the lineage of the state. Only the owner puts the node back into service.
+    pub owner: String,
+    /// The options.
+    pub options: DrainOptions,
 }
 
 /// The result of reading an instance.

@@ -103,6 +103,17 @@ pub trait ResourceType: Any + Send + Sync {
     fn has_health(&self) -> bool {
         false
     }
+
+    /// Whether objects of this type represent nodes in a cluster that runs workloads on them, so that [`Connection::drain`](super::Connection::drain) and
+    /// [`Connection::undrain`](super::Connection::undrain) can be called for them.
+    fn can_be_drained(&self) -> bool {
+        false
+    }
+
+    /// Returns the owner that drained the node of an observed object and did not put it back into service.
+    fn drained_by<'o>(&self, _observed: &'o Observed) -> Option<&'o str> {
+        None
+    }
 }
 
 impl dyn ResourceType {

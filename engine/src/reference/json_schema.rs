@@ -376,6 +376,21 @@ fn rollout() -> Value {
             "pause": duration("Pause after each node.", "0s"),
             "gates": texts("Health gates that must be healthy before the next node starts: resources and checks (`check.NAME`)."),
             "timeout": duration("Timeout of each health gate.", "5m"),
+            "after": texts("Rollouts (`rollout.NAME`) that must be complete before the first node of this one starts."),
+            "drain": described(
+                "Moves the workloads of a node away before the node is changed, and puts it back into service after its health gates.",
+                closed(
+                    json!({
+                        "resource": described("The resource that represents the nodes in their cluster: `kubernetes_node.NAME`.", address()),
+                        "resources": described("Resources whose changes need a drained node. Default: all resources on the node.", array(address())),
+                        "timeout": duration("Timeout of the drain of each node.", "10m"),
+                        "grace_period": { "description": "Time that each pod gets to stop. Default: as the pod declares.", "type": "string" },
+                        "force": { "description": "Whether to evict pods that no controller starts again.", "type": "boolean", "default": false },
+                        "delete_emptydir_data": { "description": "Whether to evict pods with data in an emptyDir volume.", "type": "boolean", "default": false },
+                    }),
+                    &["resource"],
+                ),
+            ),
         }),
         &[],
     )

@@ -94,6 +94,20 @@ pub enum Event {
 /// A step of a rollout with one node.
 #[derive(Clone, Debug)]
 pub enum RolloutStep {
+    /// The node is being drained. Its changes start after that.
+    Draining,
+    /// The node is drained, and its changes may start.
+    Drained {
+        /// Messages for the user, one line each.
+        notes: Vec<String>,
+    },
+    /// The node could not be drained.
+    NotDrained {
+        /// The reason.
+        error: ProviderError,
+    },
+    /// The node is in service again.
+    Uncordoned,
     /// The changes of the node may start.
     Started,
     /// The health gates of the node are evaluated.

@@ -136,7 +136,8 @@ impl Workspace {
             outputs: output_changes(expanded, &draft.values, state, key, options).map_err(Failure::Manifest)?,
             checks: Vec::new(),
             policies: Vec::new(),
-            rollouts: planned_rollouts(expanded, draft, options.mode).map_err(Failure::Manifest)?,
+            rollouts: planned_rollouts(expanded, draft, options.mode, state.lineage.as_str())
+                .map_err(Failure::Manifest)?,
             changes: std::mem::take(&mut draft.changes),
             drift: std::mem::take(&mut draft.drift),
             nodes: draft.machines.changes.clone(),
@@ -313,9 +314,10 @@ fn planned_rollouts(
     expanded: &Expanded,
     draft: &Draft,
     mode: PlanMode,
+    owner: &str,
 ) -> Result<Vec<PlannedRollout>, Vec<Diagnostic>> {
     match mode {
-        PlanMode::Normal => rollouts(expanded, draft),
+        PlanMode::Normal => rollouts(expanded, draft, owner),
         PlanMode::Destroy | PlanMode::RefreshOnly => Ok(Vec::new()),
     }
 }

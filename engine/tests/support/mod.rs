@@ -15,8 +15,8 @@ use moorfast_engine::apply::Report;
 use moorfast_engine::model::{Address, Attribute, Attributes, Identified, Kind, Machine, Schema, Value};
 use moorfast_engine::plan::{Plan, PlanOptions};
 use moorfast_engine::provider::{
-    Applied, Class, Connection, Consequence, Context, DataRequest, Declaration, Invalid, LocalAccess, Observed,
-    Operation, OperationAction, PlanRequest, Proposal, ProposedAction, Provider, ProviderError, ReadRequest,
+    Applied, Class, Connection, Consequence, Context, DataRequest, Declaration, DrainRequest, Invalid, LocalAccess,
+    Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, Provider, ProviderError, ReadRequest,
     ResourceType, StartPermit, Target, TargetKind,
 };
 use moorfast_engine::session::{Events, Failure, Interrupt};
@@ -34,7 +34,7 @@ pub struct World {
     pub items: BTreeMap<String, String>,
     /// The type and the material of the items that operations created.
     pub made: BTreeMap<String, (String, String)>,
-    /// `create KEY`, `update KEY`, `delete KEY`, `restart KEY`, `healthy KEY`, `sick KEY`, in the order of the operations.
+    /// `create KEY`, `update KEY`, `delete KEY`, `restart KEY`, `healthy KEY`, `sick KEY`, `drain KEY`, `undrain KEY`, in the order of the operations.
     pub log: Vec<String>,
     /// The keys whose operations fail.
     pub broken: Vec<String>,
@@ -60,6 +60,10 @@ pub struct World {
     pub fixed: Vec<String>,
     /// The keys that are not healthy.
     pub sick: Vec<String>,
+    /// The owner of the drain of each drained badge.
+    pub drained: BTreeMap<String, String>,
+    /// The badges that cannot be drained.
+    pub busy: Vec<String>,
     /// The host key and the machine-id of the machine of each node. The defaults are `key` and `id`.
     pub machines: BTreeMap<String, (String, String)>,
     /// The host keys that are trusted besides `key`.
@@ -83,6 +87,22 @@ impl Memory {
         let mut world = self.world();
         world.items.retain(|key, _| !key.starts_with(&format!("{node}:")));
         world.machines.insert(node.to_owned(), (host_key.to_owned(), machine_id.to_owned()));
+    }
+
+    /// Goes on, unless the run dies here.
+    async fn live_on(&self) {
+        let end = {
+            let mut world = self.world();
+            let length = world.log.len();
+            let dies = world.dies.clone().filter(|(after, ..)| length >= *after);
+            world.deaths += usize::from(dies.is_some());
+            dies
+        };
+        if let Some((_, _, end)) = end {
+            end.cancel();
+            std::future::pending::<()>().await;
+        }
+        tokio::task::yield_now().await;
     }
 
     fn machine(&self, node: &str) -> (String, String) {
@@ -115,7 +135,11 @@ impl Memory {
             return None;
         }
         let attributes = attributes(key, value, material.unwrap_or_default());
-        Some(Observed { attributes, private: serde_json::json!("seen") })
+        let private = match world.drained.get(&place(target, key)) {
+            Some(owner) => serde_json::json!({ "drained_by": owner }),
+            None => serde_json::json!("seen"),
+        };
+        Some(Observed { attributes, private })
     }
 
     /// Rejects the operations that real targets reject.
@@ -252,6 +276,14 @@ impl ResourceType for Item {
 
     fn has_health(&self) -> bool {
         true
+    }
+
+    fn can_be_drained(&self) -> bool {
+        self.is_bound
+    }
+
+    fn drained_by<'o>(&self, observed: &'o Observed) -> Option<&'o str> {
+        observed.private["drained_by"].as_str()
     }
 
     fn initial_private_data(&self, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
@@ -447,6 +479,41 @@ impl Connection for Memory {
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
+    }
+
+    async fn drain(&self, target: &Target, request: &DrainRequest) -> Result<Vec<String>, ProviderError> {
+        let key = place(target, &text(&request.object.desired.clone().unwrap_or_default(), "key"));
+        {
+            let mut world = self.world();
+            world.log.push(format!("drain {key}"));
+            world.drained.entry(key.clone()).or_insert(request.owner.clone());
+        }
+        self.live_on().await;
+        let stopped = {
+            let world = self.world();
+            world.stop_after.clone().filter(|(last, _)| world.log.contains(last))
+        };
+        if let Some((_, stop)) = stopped {
+            stop.cancel();
+            return std::future::pending().await;
+        }
+        match self.world().busy.contains(&key) {
+            true => Err(ProviderError::new(Class::Timeout, format!("{key} is busy"))),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    async fn undrain(&self, target: &Target, request: &DrainRequest) -> Result<(), ProviderError> {
+        let key = place(target, &text(&request.object.desired.clone().unwrap_or_default(), "key"));
+        {
+            let mut world = self.world();
+            world.log.push(format!("undrain {key}"));
+            if world.drained.get(&key) == Some(&request.owner) {
+                world.drained.remove(&key);
+            }
+        }
+        self.live_on().await;
+        Ok(())
     }
 
     async fn explain(&self, _target: &Target, requests: &[ReadRequest]) -> Vec<String> {

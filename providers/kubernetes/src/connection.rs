@@ -9,8 +9,8 @@ use futures::future::join_all;
 use futures::{StreamExt, stream};
 use moorfast_engine::model::{Address, Attributes};
 use moorfast_engine::provider::{
-    Applied, Class, Connection, DataRequest, Finding, Observed, Operation, PlanRequest, Proposal, ProviderError,
-    ReadRequest, ResourceType, Target,
+    Applied, Class, Connection, DataRequest, DrainRequest, Finding, Observed, Operation, PlanRequest, Proposal,
+    ProviderError, ReadRequest, ResourceType, Target,
 };
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use crate::access;
 use crate::cluster::{Cluster, timed_out};
 use crate::resource::fail_all;
+use crate::resource::node::{drain_node, undrain_node};
 use crate::resource_type::{data_of, resource_of};
 
 /// The number of parallel dry runs.
@@ -115,6 +116,14 @@ impl Connection for KubernetesConnection {
                 Err(ProviderError::new(Class::Cancelled, format!("the wait for {} was cancelled", request.address)))
             }
         }
+    }
+
+    async fn drain(&self, _target: &Target, request: &DrainRequest) -> Result<Vec<String>, ProviderError> {
+        drain_node(&self.cluster, request).await
+    }
+
+    async fn undrain(&self, _target: &Target, request: &DrainRequest) -> Result<(), ProviderError> {
+        undrain_node(&self.cluster, request).await
     }
 
     fn statistics(&self) -> Vec<(&'static str, u64)> {

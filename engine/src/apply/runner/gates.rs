@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::drains::DrainCalls;
 use super::unselected::{UnselectedInstances, unselected};
 use crate::apply::context::ApplyContext;
 use crate::apply::journal::Journal;
@@ -51,6 +52,13 @@ pub(super) struct GateFailure {
     pub error: ProviderError,
 }
 
+impl GateFailure {
+    /// Returns the failure of a node that cannot be put back into service.
+    fn of_return(drained: &DrainCalls, error: ProviderError) -> Self {
+        Self { gate: format!("uncordoning {}", drained.address), address: Some(drained.address.clone()), error }
+    }
+}
+
 /// A gate, with everything that its evaluation needs.
 struct PendingGate {
     name: String,
@@ -84,7 +92,7 @@ impl Gates {
         self.tasks.is_empty()
     }
 
-    /// Starts to evaluate the gates of a node, and pauses after they are healthy. If their checks depend on unknown values, this is postponed until running operations
+    /// Starts to evaluate the gates of a node. After they are healthy, puts the node back into service if it was drained, and pauses. If their checks depend on unknown values, this is postponed until running operations
     /// may have made them known.
     pub fn start(&mut self, context: &ApplyContext, journal: &Journal<'_>, turn: NodeTurn, pauses: bool) {
         match depend_on_unknown_values(context, &turn) {
@@ -124,6 +132,7 @@ impl Gates {
         let PlannedRollout { name, timeout: limit, pause, .. } = &context.plan.rollouts[turn.rollout];
         let (limit, pause) = (*limit, *pause);
         let gates = gates_of(context, journal, &turn);
+        let drained = DrainCalls::of(context, journal, &turn);
         let names: Vec<String> = gates.iter().map(|gate| gate.name.clone()).collect();
         let (rollout, node) = (name.clone(), turn.node.clone());
         let step = move |step| Event::Rollout { rollout: rollout.clone(), node: node.clone(), step };
@@ -134,6 +143,10 @@ impl Gates {
         self.tasks.spawn(async move {
             let passed = async {
                 try_join_all(gates.into_iter().map(|gate| gate.evaluate(limit))).await?;
+                if let Some(drained) = drained {
+                    drained.undrain().await.map_err(|error| GateFailure::of_return(&drained, error))?;
+                    events.send(step(RolloutStep::Uncordoned));
+                }
                 if pauses && !pause.is_zero() {
                     events.send(step(RolloutStep::Pausing { pause }));
                     sleep(pause).await;

@@ -1,6 +1,7 @@
 //! The runner of an apply: takes steps from the schedule, calls the providers, and hands their results to the journal, then to the schedule.
 
 mod call;
+mod drains;
 mod explain;
 mod finishing;
 mod gates;
@@ -20,6 +21,7 @@ use moorfast_state::StateError;
 use tokio_util::sync::CancellationToken;
 
 use self::call::{Destination, Request};
+use self::drains::{DrainCalls, DrainResult, Drains};
 use self::explain::{Explanations, Failed, Failure};
 use self::finishing::finish;
 use self::gates::{GateFailure, GateResult, Gates, causes};
@@ -30,7 +32,7 @@ use self::running::{Ended, RunningCalls};
 use super::context::{ApplyContext, Refusal};
 use super::journal::{Journal, OpenOperation};
 use super::report::{ChangeResult, Report};
-use super::schedule::{Call, ChangeProgress, Schedule, Skipped, Step};
+use super::schedule::{Call, ChangeProgress, NodeTurn, Schedule, Skipped, Step};
 use crate::configuration::graph::provider_dependencies;
 use crate::model::{Address, Attributes};
 use crate::plan::Change;
@@ -53,6 +55,7 @@ pub(super) struct Runner<'a> {
     calls: RunningCalls<Running>,
     /// The durations and notes of the completed parts of changes that are not complete.
     first_parts: HashMap<usize, (Duration, Vec<String>)>,
+    drains: Drains,
     gates: Gates,
     explanations: Explanations,
     reporter: Reporter<'a>,
@@ -73,6 +76,9 @@ impl<'a> Runner<'a> {
         events: &'a Events,
         interrupt: &'a Interrupt,
     ) -> Self {
+        let mut reporter = Reporter::new(events);
+        let nodes = context.plan.rollouts.iter().flat_map(|rollout| &rollout.nodes);
+        reporter.report.out_of_service = nodes.filter(|node| node.was_drained).map(|node| node.name.clone()).collect();
         Self {
             starting_clusters: starting_clusters(&context),
             context,
@@ -83,9 +89,10 @@ impl<'a> Runner<'a> {
             cleared: HashSet::new(),
             calls: RunningCalls::new(),
             first_parts: HashMap::new(),
+            drains: Drains::new(interrupt.stop.clone()),
             gates: Gates::new(events.clone(), interrupt.stop.clone()),
             explanations: Explanations::new(interrupt.cancel.clone()),
-            reporter: Reporter::new(events),
+            reporter,
         }
     }
 
@@ -100,7 +107,7 @@ impl<'a> Runner<'a> {
                 self.take(step).await;
             }
             if !self.schedule.is_stopped() {
-                let runs = self.schedule.is_running() || !self.explanations.is_empty();
+                let runs = self.schedule.is_running() || !self.explanations.is_empty() || !self.drains.is_empty();
                 self.gates.start_postponed(&self.context, &self.journal, runs);
             }
             if self.is_over() {
@@ -123,6 +130,7 @@ impl<'a> Runner<'a> {
             Step::Refuse(change) => self.refuse(change),
             Step::Record(changes) => self.record(changes).await,
             Step::Call(call, parts) => self.call(call, parts).await,
+            Step::Drain(turn) => self.drain(turn),
             Step::StartNode(turn) => self.reporter.rollout_step(&self.context, &turn, RolloutStep::Started),
             Step::EvaluateGates { turn, pauses } => self.gates.start(&self.context, &self.journal, turn, pauses),
             Step::SkipNodes(skipped) => self.reporter.nodes_skipped(&self.context, skipped),
@@ -131,7 +139,7 @@ impl<'a> Runner<'a> {
 
     fn is_over(&self) -> bool {
         let gates_are_over = self.gates.is_empty() || self.schedule.is_stopped();
-        self.schedule.is_idle() && gates_are_over && self.explanations.is_empty()
+        self.schedule.is_idle() && self.drains.is_empty() && gates_are_over && self.explanations.is_empty()
     }
 
     /// Waits until something ends, or until the run must stop.
@@ -142,6 +150,11 @@ impl<'a> Runner<'a> {
             result = self.gates.next(), if !self.gates.is_empty() => {
                 if let Some(result) = result {
                     self.gates_evaluated(result);
+                }
+            }
+            result = self.drains.next(), if !self.drains.is_empty() => {
+                if let Some(result) = result {
+                    self.drained(result);
                 }
             }
             Some(failure) = self.explanations.next() => self.report_failure(failure),
@@ -319,11 +332,43 @@ impl<'a> Runner<'a> {
         }
     }
 
+    /// Starts to drain a node.
+    fn drain(&mut self, turn: NodeTurn) {
+        match DrainCalls::of(&self.context, &self.journal, &turn) {
+            Some(calls) => {
+                self.reporter.rollout_step(&self.context, &turn, RolloutStep::Draining);
+                self.reporter.out_of_service(&turn);
+                self.drains.start(turn, calls);
+            }
+            // The plan was made for another manifest, which `apply` refuses.
+            None => self.schedule.drained(&turn, true),
+        }
+    }
+
+    /// Takes in the end of a drain.
+    fn drained(&mut self, DrainResult { turn, address, result, is_drained }: DrainResult) {
+        if !is_drained {
+            self.reporter.in_service(&turn);
+        }
+        match result {
+            Ok(notes) => {
+                self.reporter.rollout_step(&self.context, &turn, RolloutStep::Drained { notes });
+                self.schedule.drained(&turn, true);
+            }
+            Err(error) if error.class == Class::Cancelled && self.interrupt.stop.is_cancelled() => {}
+            Err(error) => {
+                self.schedule.drained(&turn, false);
+                self.reporter.not_drained(&self.context, turn, address, error);
+            }
+        }
+    }
+
     /// Takes in how the gates of a node were.
     fn gates_evaluated(&mut self, GateResult { turn, result }: GateResult) {
         match result {
             Ok(()) => {
                 self.schedule.gates_evaluated(&turn, None);
+                self.reporter.in_service(&turn);
                 self.reporter.rollout_step(&self.context, &turn, RolloutStep::Passed);
             }
             Err(GateFailure { error, .. }) if error.class == Class::Cancelled => {}

@@ -108,6 +108,24 @@ impl<'a> Reporter<'a> {
         }
     }
 
+    /// Notes that a node is out of service.
+    pub fn out_of_service(&mut self, turn: &NodeTurn) {
+        self.report.out_of_service.insert(turn.node.clone());
+    }
+
+    /// Notes that a node is in service.
+    pub fn in_service(&mut self, turn: &NodeTurn) {
+        self.report.out_of_service.remove(&turn.node);
+    }
+
+    /// Reports a node that could not be drained. Its rollout stops.
+    pub fn not_drained(&mut self, context: &ApplyContext, turn: NodeTurn, address: Address, error: ProviderError) {
+        self.rollout_step(context, &turn, RolloutStep::NotDrained { error: error.clone() });
+        let rollout = context.plan.rollouts[turn.rollout].name.clone();
+        let gate = "drain".to_owned();
+        self.report.gates.push(FailedGate { rollout, node: turn.node, gate, address: Some(address), error });
+    }
+
     /// Reports a health gate that was not passed. `stops` is true if its rollout goes no further.
     pub fn gate_failed(
         &mut self,
@@ -153,6 +171,7 @@ fn reason(context: &ApplyContext, because: &StopReason) -> String {
     match because {
         StopReason::Change(change) => not_done(&context.change(*change).address),
         StopReason::Gate(gate) => format!("{gate} is not healthy"),
+        StopReason::Drain(node) => format!("{node} was not drained"),
         StopReason::Rollout(rollout) => format!("the rollout `{}` stopped", context.plan.rollouts[*rollout].name),
     }
 }

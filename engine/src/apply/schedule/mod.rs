@@ -56,6 +56,8 @@ pub(super) enum Step {
     Record(BTreeSet<usize>),
     /// Call a provider with these parts, which are on one target.
     Call(Call, Vec<PlannedPart>),
+    /// Drain this node of a rollout before its changes start.
+    Drain(NodeTurn),
     /// It is the turn of this node of a rollout.
     StartNode(NodeTurn),
     /// Evaluate the gates of this node, and pause afterwards if another node waits.
@@ -183,6 +185,12 @@ impl Schedule {
         self.calls.over(call);
     }
 
+    /// Reports that a node was drained, so that its changes may start, or that it could not be drained.
+    pub fn drained(&mut self, turn: &NodeTurn, is_drained: bool) {
+        let changes = self.rollouts.drained(turn, is_drained);
+        self.release(changes);
+    }
+
     /// Reports that the gates of a node were evaluated and the pause is over, with the name of the gate that was not passed.
     ///
     /// Returns whether the rollout is stopped.
@@ -198,16 +206,22 @@ impl Schedule {
 
     fn step_of_rollout(&mut self, action: RolloutAction) -> Step {
         match action {
+            RolloutAction::Drain(turn) => Step::Drain(turn),
             RolloutAction::Start(turn) => {
-                for change in self.rollouts.held(&turn) {
-                    if self.held.remove(&change) {
-                        self.calls.queue(change);
-                    }
-                }
+                self.release(self.rollouts.held(&turn));
                 Step::StartNode(turn)
             }
             RolloutAction::EvaluateGates { turn, pauses } => Step::EvaluateGates { turn, pauses },
             RolloutAction::Skip(turns, because) => Step::SkipNodes(self.skip(turns, because)),
+        }
+    }
+
+    /// Queues those of `changes` that wait only for the turn of their node.
+    fn release(&mut self, changes: Vec<usize>) {
+        for change in changes {
+            if self.held.remove(&change) {
+                self.calls.queue(change);
+            }
         }
     }
 

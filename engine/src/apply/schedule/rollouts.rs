@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use crate::model::NodeName;
 use crate::plan::order::Order;
-use crate::plan::{Change, PlannedRollout, arrange};
+use crate::plan::{Change, NodeDrain, PlannedRollout, arrange};
 use crate::provider::Action;
 
 /// The rollouts of an apply, and the progress of each node. A change is named by its index in the plan.
@@ -47,6 +47,8 @@ pub(in crate::apply) enum StopReason {
     Gate(String),
     /// The rollout with this index stopped, and one of its nodes comes before the next node.
     Rollout(usize),
+    /// This node could not be drained.
+    Drain(NodeName),
 }
 
 /// The changes of one node.
@@ -57,6 +59,8 @@ struct Group {
     open: BTreeSet<usize>,
     /// The groups that must be complete first.
     after: BTreeSet<usize>,
+    /// Whether the node is drained before its changes.
+    is_drained: bool,
     state: NodeState,
     /// Whether one of its changes or gates failed.
     failed: bool,
@@ -65,6 +69,7 @@ struct Group {
 #[derive(Clone, Copy, PartialEq)]
 enum NodeState {
     Waiting,
+    Draining,
     Working,
     /// Its gates are being evaluated.
     Gates,
@@ -73,6 +78,8 @@ enum NodeState {
 
 /// The next action of a rollout.
 pub(super) enum RolloutAction {
+    /// Drain this node. Its changes start after that.
+    Drain(NodeTurn),
     /// Start the changes of this node.
     Start(NodeTurn),
     /// Evaluate the gates of this node, whose changes are complete. Pause afterwards if another node waits.
@@ -111,6 +118,7 @@ impl Rollouts {
                     node: node.name.clone(),
                     open: work.iter().copied().collect(),
                     after: BTreeSet::new(),
+                    is_drained: node.drain == NodeDrain::Planned,
                     state: NodeState::Waiting,
                     failed: false,
                 });
@@ -126,7 +134,11 @@ impl Rollouts {
         }
         let members: Vec<&[usize]> = members.iter().map(Vec::as_slice).collect();
         for (group, before) in arrange(&members, order).into_iter().enumerate() {
-            rollouts.groups[group].after = before.into_keys().collect();
+            let first = &plans[rollouts.groups[group].rollout].after;
+            let is_first = |other: &Group| first.contains(&plans[other.rollout].name);
+            let of_rollouts = rollouts.groups.iter().enumerate().filter(|(_, other)| is_first(other));
+            let of_rollouts: Vec<usize> = of_rollouts.map(|(other, _)| other).collect();
+            rollouts.groups[group].after = before.into_keys().chain(of_rollouts).collect();
         }
         rollouts.part_of = rollouts.held_by.clone();
         rollouts.take_in_data(&members, changes, order);
@@ -170,6 +182,20 @@ impl Rollouts {
         if let Some(failure) = failure {
             self.fail(group, failure);
         }
+    }
+
+    /// Records that a node was drained, or that it could not be. Returns the changes that may start.
+    pub fn drained(&mut self, turn: &NodeTurn, is_drained: bool) -> Vec<usize> {
+        let Some(group) = turn.group else { return Vec::new() };
+        if is_drained {
+            self.groups[group].state = NodeState::Working;
+            return self.held(turn);
+        }
+        // It has not started, so it is skipped with the nodes after it.
+        self.groups[group].state = NodeState::Waiting;
+        self.states[turn.rollout].waiting.push_front(group);
+        self.fail(group, StopReason::Drain(turn.node.clone()));
+        Vec::new()
     }
 
     /// Records that the gates of a node were evaluated and the pause is over, with the reason if a gate failed.
@@ -269,7 +295,9 @@ impl Rollouts {
                 before.state == NodeState::Over && !before.failed
             };
             let Group { open, after, .. } = &self.groups[group];
-            if !open.iter().any(|place| is_held(*place)) || !after.iter().all(is_complete) {
+            // A node without changes is only put back into service.
+            let is_ready = open.is_empty() || open.iter().any(|place| is_held(*place));
+            if !is_ready || !after.iter().all(is_complete) {
                 break;
             }
             let unchanged = &mut self.states[rollout].unchanged;
@@ -287,14 +315,16 @@ impl Rollouts {
                 UnchangedNodes::NotEvaluated(_) | UnchangedNodes::Evaluated => {}
             }
             let is_active = |group: &&Group| {
-                group.rollout == rollout && matches!(group.state, NodeState::Working | NodeState::Gates)
+                group.rollout == rollout && !matches!(group.state, NodeState::Waiting | NodeState::Over)
             };
             if self.groups.iter().filter(is_active).count() >= self.states[rollout].limit {
                 break;
             }
             self.states[rollout].waiting.pop_front();
-            self.groups[group].state = NodeState::Working;
-            actions.push(RolloutAction::Start(self.turn(group)));
+            let is_drained = self.groups[group].is_drained;
+            self.groups[group].state = if is_drained { NodeState::Draining } else { NodeState::Working };
+            let turn = self.turn(group);
+            actions.push(if is_drained { RolloutAction::Drain(turn) } else { RolloutAction::Start(turn) });
         }
         actions
     }

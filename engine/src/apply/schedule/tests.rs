@@ -12,7 +12,7 @@ use serde_json::json;
 use super::*;
 use crate::model::{Address, NodeName, Recorded};
 use crate::plan::sequence::{OldObject, Part};
-use crate::plan::{Item, RolledNode, arrange};
+use crate::plan::{Item, NodeDrain, RolledNode, arrange};
 use crate::provider::{Action, Observed};
 
 const NODES: usize = 3;
@@ -35,6 +35,10 @@ struct Fleet {
     /// The limit of the rollout of all nodes. `None` if there is no rollout.
     max_unavailable: Option<usize>,
     has_gates: bool,
+    /// The nodes that are drained before their changes.
+    drained: BTreeSet<usize>,
+    /// The nodes that an earlier run left drained.
+    left_drained: BTreeSet<usize>,
     limits: Limits,
 }
 
@@ -97,7 +101,14 @@ impl Sketch {
 impl Fleet {
     /// Changes without a rollout, with one call at a time.
     fn of(sketches: Vec<Sketch>) -> Self {
-        Self { sketches, max_unavailable: None, has_gates: false, limits: Limits { parallelism: 1, per_node: 1 } }
+        Self {
+            sketches,
+            max_unavailable: None,
+            has_gates: false,
+            drained: BTreeSet::new(),
+            left_drained: BTreeSet::new(),
+            limits: Limits { parallelism: 1, per_node: 1 },
+        }
     }
 
     fn input(&self) -> Input {
@@ -120,7 +131,8 @@ impl Fleet {
             before.keys().for_each(|before| _ = graph.add_edge(nodes[*before], nodes[node], ()));
         }
         let sorted = toposort(&graph, None).ok()?.into_iter().map(|node| node.index());
-        let (rolled, settled): (Vec<usize>, Vec<usize>) = sorted.partition(|node| !members[*node].is_empty());
+        let (rolled, settled): (Vec<usize>, Vec<usize>) =
+            sorted.partition(|node| !members[*node].is_empty() || self.left_drained.contains(node));
         let addresses = |node: usize| members[node].iter().copied().map(address).collect();
         Some(PlannedRollout {
             name: "all".to_owned(),
@@ -128,9 +140,19 @@ impl Fleet {
             gates: self.has_gates.then(|| "check.health".to_owned()).into_iter().collect(),
             timeout: Duration::ZERO,
             pause: Duration::ZERO,
+            after: Vec::new(),
+            drain: None,
             nodes: rolled
                 .into_iter()
-                .map(|node| RolledNode { name: node_name(node), changes: addresses(node) })
+                .map(|node| RolledNode {
+                    name: node_name(node),
+                    changes: addresses(node),
+                    drain: match self.drained.contains(&node) && !members[node].is_empty() {
+                        true => NodeDrain::Planned,
+                        false => NodeDrain::NotNeeded,
+                    },
+                    was_drained: self.left_drained.contains(&node),
+                })
                 .collect(),
             settled: settled.into_iter().map(node_name).collect(),
         })
@@ -175,11 +197,14 @@ fn fleets() -> impl Strategy<Value = Fleet> {
             })
     };
     let sketches = (1usize..14).prop_flat_map(move |n| (0..n).map(sketch).collect::<Vec<_>>());
-    (sketches, prop::option::of(1usize..=NODES), any::<bool>(), 1usize..4, 1usize..3).prop_map(
-        |(sketches, max_unavailable, has_gates, parallelism, per_node)| Fleet {
+    let nodes = || prop::collection::btree_set(0..NODES, 0..=NODES);
+    (sketches, prop::option::of(1usize..=NODES), any::<bool>(), nodes(), nodes(), 1usize..4, 1usize..3).prop_map(
+        |(sketches, max_unavailable, has_gates, drained, left_drained, parallelism, per_node)| Fleet {
             sketches,
             max_unavailable,
             has_gates,
+            drained,
+            left_drained,
             limits: Limits { parallelism, per_node },
         },
     )
@@ -205,6 +230,9 @@ struct Run<'i> {
     running: Vec<PlannedPart>,
     calls: Vec<(Call, Vec<PlannedPart>)>,
     gates: Vec<NodeTurn>,
+    drains: Vec<NodeTurn>,
+    /// The nodes that were drained.
+    drained: BTreeSet<NodeName>,
     /// The nodes whose turn began and whose gates were not passed yet.
     unavailable: BTreeSet<NodeName>,
     /// The unchanged nodes that are not healthy.
@@ -228,6 +256,8 @@ impl<'i> Run<'i> {
             running: Vec::new(),
             calls: Vec::new(),
             gates: Vec::new(),
+            drains: Vec::new(),
+            drained: BTreeSet::new(),
             unavailable: BTreeSet::new(),
             unhealthy: 0,
             rollout_failed: false,
@@ -267,12 +297,11 @@ impl<'i> Run<'i> {
                 self.calls.push((call, parts));
                 self.check_limits();
             }
-            Step::StartNode(turn) => {
-                assert!(!self.rollout_failed, "a node starts after a failure");
-                self.unavailable.insert(turn.node);
-                let limit = self.input.rollout.as_ref().map_or(0, |rollout| rollout.max_unavailable);
-                assert!(self.unavailable.len() + self.unhealthy <= limit, "more nodes than permitted");
+            Step::Drain(turn) => {
+                self.start_node(&turn);
+                self.drains.push(turn);
             }
+            Step::StartNode(turn) => self.start_node(&turn),
             Step::EvaluateGates { turn, .. } => self.gates.push(turn),
             Step::SkipNodes(skipped) => {
                 assert!(self.rollout_failed || self.data_failed);
@@ -283,6 +312,24 @@ impl<'i> Run<'i> {
                 self.skip(skipped.dependants);
             }
         }
+    }
+
+    fn start_node(&mut self, turn: &NodeTurn) {
+        assert!(!self.rollout_failed, "a node starts after a failure");
+        self.unavailable.insert(turn.node.clone());
+        let limit = self.input.rollout.as_ref().map_or(0, |rollout| rollout.max_unavailable);
+        assert!(self.unavailable.len() + self.unhealthy <= limit, "more nodes than permitted");
+    }
+
+    fn end_drain(&mut self, turn: &NodeTurn, is_drained: bool) {
+        match is_drained {
+            true => _ = self.drained.insert(turn.node.clone()),
+            false => {
+                self.unavailable.remove(&turn.node);
+                self.rollout_failed = true;
+            }
+        }
+        self.schedule.drained(turn, is_drained);
     }
 
     fn start(&mut self, part: PlannedPart) {
@@ -296,6 +343,8 @@ impl<'i> Run<'i> {
         let rolled = self.input.rollout.iter().flat_map(|rollout| &rollout.nodes);
         for node in rolled.filter(|node| node.changes.contains(&address(change))) {
             assert!(self.unavailable.contains(&node.name), "a change starts before the turn of its node");
+            let is_ready = node.drain != NodeDrain::Planned || self.drained.contains(&node.name);
+            assert!(is_ready, "a change starts before its node is drained");
         }
         self.running.push(part);
     }
@@ -368,11 +417,16 @@ impl<'i> Run<'i> {
     fn end_something(&mut self, which: Index, fails: bool) -> bool {
         let is_over = |(_, parts): &(Call, Vec<PlannedPart>)| parts.iter().all(|part| !self.running.contains(part));
         let over: Vec<usize> = (0..self.calls.len()).filter(|call| is_over(&self.calls[*call])).collect();
-        let all = self.running.len() + over.len() + self.gates.len();
+        let all = self.running.len() + over.len() + self.gates.len() + self.drains.len();
         if all == 0 {
             return false;
         }
         let which = which.index(all);
+        if which >= all - self.drains.len() {
+            let turn = self.drains.remove(all - 1 - which);
+            self.end_drain(&turn, !fails);
+            return true;
+        }
         if which < self.running.len() {
             let part = self.running[which];
             match (fails, self.schedule.is_stopped()) {

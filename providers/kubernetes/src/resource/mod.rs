@@ -4,7 +4,7 @@ mod bootstrap_token;
 mod certificate_approval;
 mod kubeconfig;
 pub(crate) mod kubelet_config;
-mod node;
+pub(crate) mod node;
 pub(crate) mod object;
 
 use std::sync::{Arc, LazyLock};

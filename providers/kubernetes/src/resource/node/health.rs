@@ -8,16 +8,14 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
 use moorfast_engine::model::Address;
 use moorfast_engine::provider::{Class, ProviderError};
-use serde_json::Value as Json;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, Served};
-use crate::object_reader::{ObjectName, fetch};
+use crate::cluster::Cluster;
 use crate::readiness::{Readiness, condition};
 use crate::waiting::Wait;
 
-use super::diagnosis;
+use super::{diagnosis, get_node};
 
 /// The namespace of the Leases of kubelets.
 const NAMESPACE: &str = "kube-node-lease";
@@ -50,7 +48,7 @@ pub(super) async fn healthy(
 async fn check(cluster: &Cluster, name: &str, first: &OnceCell<String>) -> Result<Result<(), String>, ProviderError> {
     let renewed = renewed(cluster, name).await?;
     let before = first.get_or_init(async || renewed.clone().unwrap_or_default()).await;
-    let Some(node) = node(cluster, name).await? else { return Ok(Err("no Node object".to_owned())) };
+    let Some(node) = get_node(cluster, name).await? else { return Ok(Err("no Node object".to_owned())) };
     Ok(match condition(&node, "Ready") {
         Readiness::Waiting(why) | Readiness::Failed(why) => Err(why),
         Readiness::Ready => match renewed {
@@ -68,10 +66,4 @@ async fn renewed(cluster: &Cluster, name: &str) -> Result<Option<String>, Provid
     let lease = lease.map_err(|e| cluster.explain(e, &format!("read the Lease {NAMESPACE}/{name}")))?;
     let json = lease.and_then(|lease| serde_json::to_value(lease).ok()).unwrap_or_default();
     Ok(json["spec"]["renewTime"].as_str().map(str::to_owned))
-}
-
-async fn node(cluster: &Cluster, name: &str) -> Result<Option<Json>, ProviderError> {
-    let served = Served::of::<k8s_openapi::api::core::v1::Node>(false);
-    let wanted = ObjectName { namespace: String::new(), name: name.to_owned() };
-    fetch(cluster, &served, std::slice::from_ref(&wanted)).await.remove(&wanted).unwrap_or(Ok(None))
 }

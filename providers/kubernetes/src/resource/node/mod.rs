@@ -1,5 +1,6 @@
 //! The resource type `kubernetes_node`: a machine that joined the cluster.
 
+mod cordon;
 mod diagnosis;
 mod drain;
 mod health;
@@ -15,8 +16,8 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
-    ProviderError, ReadRequest, ResourceType, TargetKind,
+    Applied, Class, Declaration, DrainRequest, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal,
+    ProposedAction, ProviderError, ReadRequest, ResourceType, TargetKind,
 };
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
@@ -30,12 +31,16 @@ use crate::resource::object::FieldSet;
 use crate::resource::{Reading, Resource};
 use crate::waiting::{Wait, deadline};
 
+use cordon::Cordon;
+use drain::Eviction;
 use taint::Taint;
 
 /// The default time limit for a machine to register and become Ready.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 /// How often the progress of a node without a Node object is reported.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// The name of the owner of a cordon in the private data of an observed node.
+const CORDONED_BY: &str = "cordoned_by";
 
 /// The resource type `kubernetes_node`.
 pub(crate) struct NodeObject;
@@ -111,6 +116,14 @@ impl ResourceType for NodeObject {
 
     fn has_health(&self) -> bool {
         true
+    }
+
+    fn can_be_drained(&self) -> bool {
+        true
+    }
+
+    fn drained_by<'o>(&self, observed: &'o Observed) -> Option<&'o str> {
+        observed.private[CORDONED_BY].as_str()
     }
 }
 
@@ -286,7 +299,7 @@ fn observe(node: &Json, compared: &Compared) -> Observed {
         Readiness::Waiting(reason) | Readiness::Failed(reason) => Json::from(reason),
         Readiness::Ready => Json::Null,
     };
-    Observed { attributes, private: json!({ "not_ready": not_ready }) }
+    Observed { attributes, private: json!({ "not_ready": not_ready, CORDONED_BY: Cordon::of(node).owner() }) }
 }
 
 /// An operation on one node.
@@ -303,9 +316,7 @@ impl NodeOperation<'_> {
     }
 
     async fn get(&self) -> Result<Option<Json>, ProviderError> {
-        let served = Served::of::<Node>(false);
-        let wanted = ObjectName { namespace: String::new(), name: self.name.to_owned() };
-        fetch(self.cluster, &served, std::slice::from_ref(&wanted)).await.remove(&wanted).unwrap_or(Ok(None))
+        get_node(self.cluster, self.name).await
     }
 
     fn explain(&self, error: kube::Error, verb: &str) -> ProviderError {
@@ -417,9 +428,16 @@ impl NodeOperation<'_> {
         let what = format!("the eviction of the pods of {}", self.name);
         let wait =
             Wait { cluster: self.cluster, address: &self.operation.address, what: &what, deadline: self.deadline };
-        // The pods of a stopped machine never terminate: the garbage collector removes them when the Node is deleted.
-        let is_ready = condition(&node, "Ready") == Readiness::Ready;
-        let notes = drain::drain(&wait, self.name, is_ready).await?;
+        let notes = match condition(&node, "Ready") {
+            Readiness::Ready => drain::drain(&wait, self.name, Eviction::ALL).await.map(|()| Vec::new())?,
+            // The pods of a stopped machine never terminate: the garbage collector removes them when the Node is deleted.
+            Readiness::Waiting(_) | Readiness::Failed(_) => {
+                vec![format!(
+                    "{} is not Ready: its pods were not evicted and are removed with the Node object",
+                    self.name
+                )]
+            }
+        };
         match api.delete(self.name, &DeleteParams::default()).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
@@ -427,6 +445,63 @@ impl NodeOperation<'_> {
         }
         Ok(Applied { notes, ..Applied::default() })
     }
+}
+
+/// Cordons the node of a request and evicts its pods.
+///
+/// # Errors
+/// If a pod cannot be evicted in time.
+pub(crate) async fn drain_node(cluster: &Cluster, request: &DrainRequest) -> Result<Vec<String>, ProviderError> {
+    let DrainRequest { object, owner, options } = request;
+    let name = drained_name(object)?;
+    let what = format!("the drain of {name}");
+    let deadline = deadline(Some(options.timeout), options.timeout);
+    let wait = Wait { cluster, address: &object.address, what: &what, deadline };
+    let Some(node) = cordon::cordon(&wait, &name, owner).await? else {
+        return Ok(vec![format!("{name} is not in the cluster any more")]);
+    };
+    let mut notes = Vec::new();
+    if Cordon::of(&node) == Cordon::Foreign {
+        notes.push(format!("{name} was cordoned before and stays cordoned"));
+    }
+    match condition(&node, "Ready") {
+        Readiness::Ready => {
+            let eviction = Eviction {
+                grace_period: options.grace_period,
+                force: options.force,
+                delete_emptydir_data: options.delete_emptydir_data,
+            };
+            drain::drain(&wait, &name, eviction).await?;
+        }
+        Readiness::Waiting(_) | Readiness::Failed(_) => {
+            notes.push(format!("{name} is not Ready, so its pods were not evicted"));
+        }
+    }
+    Ok(notes)
+}
+
+/// Uncordons the node of a request if its owner cordoned it.
+///
+/// # Errors
+/// If the API server refuses the change or does not answer.
+pub(crate) async fn undrain_node(cluster: &Cluster, request: &DrainRequest) -> Result<(), ProviderError> {
+    let DrainRequest { object, owner, options } = request;
+    let name = drained_name(object)?;
+    let what = format!("the end of the drain of {name}");
+    let deadline = deadline(Some(options.timeout), options.timeout);
+    cordon::uncordon(&Wait { cluster, address: &object.address, what: &what, deadline }, &name, owner).await
+}
+
+fn drained_name(object: &ReadRequest) -> Result<String, ProviderError> {
+    name_of(object)
+        .ok_or_else(|| ProviderError::new(Class::Invalid, "the name of the node is not known").attribute("name"))
+}
+
+/// Returns the Node object with this name.
+async fn get_node(cluster: &Cluster, name: &str) -> Result<Option<Json>, ProviderError> {
+    let served = Served::of::<Node>(false);
+    let wanted = ObjectName { namespace: String::new(), name: name.to_owned() };
+    fetch(cluster, &served, std::slice::from_ref(&wanted)).await.remove(&wanted).unwrap_or(Ok(None))
 }
 
 /// Returns list parameters with one field selector.
