@@ -4,9 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, Module, Selection};
 use crate::manifest::{Drain, GateName, Rollout, RolloutName};
-use crate::model::{
-    Address, Diagnostic, ModulePath, NodeName, Pattern, ResourceAddress, Span, error_codes, suggest,
-};
+use crate::model::{Address, Diagnostic, ModulePath, NodeName, Pattern, ResourceAddress, Span, error_codes, suggest};
 
 /// A health gate of one node.
 pub(crate) enum Gate<'e> {

@@ -1,5 +1,6 @@
 //! `examples/kubelet`: workers join a cluster, are changed one after the other, replaced and destroyed.
 
+mod drain;
 mod example;
 mod replacement;
 mod rollout;

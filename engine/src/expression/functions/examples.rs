@@ -60,6 +60,10 @@ pub(super) const EXAMPLES: &[(&str, &str)] = &[
         "kubernetes_documents",
         r#"keys(kubernetes_documents("{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: web}}"))"#,
     ),
+    (
+        "kubernetes_version_skew",
+        r#"kubernetes_version_skew({ kube_apiserver = "1.34.4", kubelet = { gpu01 = "1.35.0" } })"#,
+    ),
     ("length", "length([1, 2])"),
     ("list", "list(1, 2)"),
     ("log", "log(8, 2)"),

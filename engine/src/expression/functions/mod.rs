@@ -16,6 +16,7 @@ mod set;
 mod string;
 mod text_encoding;
 mod time;
+mod version_skew;
 mod yaml;
 
 use std::sync::LazyLock;
@@ -169,6 +170,7 @@ pub fn functions() -> &'static [Function] {
             filesystem::functions(),
             hash::functions(),
             kubernetes::functions(),
+            version_skew::functions(),
             network::functions(),
             number::functions(),
             set::functions(),

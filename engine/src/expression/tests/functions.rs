@@ -401,6 +401,38 @@ fn kubernetes_documents_are_keyed_by_kind_namespace_and_name() {
 }
 
 #[test]
+fn versions_of_kubernetes_that_must_not_run_side_by_side() {
+    let cases = [
+        (r#"kube_apiserver = "v1.34.4", kubelet = ["1.34.0", "1.31.9"], kube_scheduler = "1.33.1""#, "[]"),
+        (r#"kube_apiserver = ["1.34.4", "1.33.0"], kubelet = "v1.33.2", kube_controller_manager = "1.33.0""#, "[]"),
+        (r#"kubelet = "1.30.0""#, "[]"),
+        (r#"kube_apiserver = null, kubelet = """#, "[]"),
+        (
+            r#"kube_apiserver = ["1.35.0", "1.33.0"]"#,
+            r#"["kube-apiserver 1.33.0 and 1.35.0 must not run at the same time: they may be one minor version apart"]"#,
+        ),
+        (
+            r#"kube_apiserver = ["1.34.0", "1.33.0"], kubelet = { gpu01 = "v1.34.0", gpu02 = "1.33.0" }"#,
+            r#"["kubelet 1.34.0 (gpu01) must not be newer than kube-apiserver 1.33.0"]"#,
+        ),
+        (
+            r#"kube_apiserver = "1.34.0", kube_proxy = "1.30.5""#,
+            r#"["kube-proxy 1.30.5 may be at most 3 minor versions older than kube-apiserver 1.34.0"]"#,
+        ),
+        (
+            r#"kube_apiserver = "1.34.0", kube_scheduler = "1.32.0""#,
+            r#"["kube-scheduler 1.32.0 may be at most one minor version older than kube-apiserver 1.34.0"]"#,
+        ),
+        (r#"kube_apiserver = var.unknown"#, "(known after apply)"),
+        (r#"kube_apiserver = "latest""#, "`latest` is not a version of Kubernetes, such as 1.34.4"),
+        (r#"kubelets = "1.34.0""#, "`kubelets` is not a component of Kubernetes; did you mean `kubelet`?"),
+    ];
+    for (versions, expected) in cases {
+        assert_eq!(summary(&format!("kubernetes_version_skew({{ {versions} }})")), expected, "{versions}");
+    }
+}
+
+#[test]
 fn an_error_in_kubernetes_documents_names_the_file_and_the_line() {
     for (text, expected) in [
         (

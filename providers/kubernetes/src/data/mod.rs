@@ -5,6 +5,7 @@ mod object;
 mod objects;
 mod rendered;
 mod service_account_token;
+mod version;
 
 use async_trait::async_trait;
 use moorfast_engine::model::Attributes;
@@ -33,10 +34,11 @@ pub(crate) trait Data: Send + Sync {
 }
 
 /// All data sources.
-pub(crate) const DATA: [&dyn Data; 5] = [
+pub(crate) const DATA: [&dyn Data; 6] = [
     &kubelet_config::KubeletConfigData,
     &object::ObjectData,
     &objects::ObjectsData,
     &rendered::RenderedData,
     &service_account_token::ServiceAccountToken,
+    &version::VersionData,
 ];
