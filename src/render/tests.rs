@@ -143,6 +143,7 @@ fn broken() -> Report {
         .help("`journalctl -u kubelet` on the node tells more");
     let cause = "ssh_systemd_unit.kubelet[\"gpu02\"]".parse().unwrap();
     Report {
+        out_of_service: Default::default(),
         outcomes: vec![
             outcome("ssh_file.config[\"gpu01\"]", Action::Create, ChangeResult::Done),
             outcome("ssh_file.config[\"gpu02\"]", Action::Update, ChangeResult::Done),

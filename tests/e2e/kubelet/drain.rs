@@ -115,6 +115,12 @@ impl Fleet {
 
     /// Starts a pod on the first node, without a controller.
     fn start_pod(&self, name: &str) {
+        // The pause container comes with any image.
+        self.moorfast.write("Containerfile", "FROM scratch\nCOPY Containerfile /\n");
+        let containerfile = self.moorfast.path("Containerfile");
+        let context = containerfile.parent().unwrap();
+        self.testbed.load(&self.first, "registry.example.org/empty:1", containerfile.to_str().unwrap(), context);
+        std::fs::remove_file(&containerfile).unwrap();
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "labels": { "app": name } },
             "spec": {
