@@ -11,6 +11,7 @@ mod access;
 mod bootstrap;
 mod certificates;
 mod cli;
+mod cluster;
 mod counts;
 mod credentials;
 mod drift;

@@ -159,6 +159,33 @@ async fn no_private_key_is_in_the_state() {
     assert!(!raw.unwrap_or_default().contains("PRIVATE KEY"));
 }
 
+#[tokio::test]
+async fn the_key_of_an_authority_can_be_written_to_a_node_and_survives_a_renewal() {
+    let bench = Bench::new("");
+    let file = bench.keys.with_file_name("ca.key");
+    let manifest = |validity: &str| {
+        let file = file.display();
+        format!(
+            "[keystore]\nfile = \"keys\"\n[nodes.here]\ntransport = \"local\"\nsudo = false\n{}\
+             [resource.ssh_file.key]\non = \"here\"\npath = \"{file}\"\ncontent = \"${{pki_authority.root.private_key}}\"\nmode = \"0600\"\n",
+            authority(&format!("validity = \"{validity}\""))
+        )
+    };
+    bench.bench.write(&manifest("3650d")).unwrap();
+    bench.apply().await;
+    let stored: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(bench.keys.join("keys.json")).unwrap()).unwrap();
+    let key = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(stored["entries"]["authority/root"]["private_key"], key);
+
+    bench.bench.write(&manifest("7300d")).unwrap();
+    let plan = bench.plan().await.unwrap();
+    let changed = plan.changes.iter().filter(|change| change.action.is_change());
+    assert_eq!(changed.map(|change| change.address.to_string()).collect::<Vec<_>>(), ["pki_authority.root"]);
+    bench.apply().await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), key);
+}
+
 /// Returns a manifest with an authority and a certificate in `folder` of this machine.
 fn certificate(folder: &Path, attributes: &str) -> String {
     let path = |name: &str| folder.join("tls").join(name).display().to_string();

@@ -7,23 +7,26 @@ use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
 /// A testbed that is up. Dropping it takes it down.
-pub struct Testbed {
+///
+/// `C` is its control plane: [`ControlPlane`], or `()` for nodes only.
+pub struct Testbed<C = ControlPlane> {
     name: String,
-    pub facts: Facts,
+    pub facts: Facts<C>,
     started: Instant,
     _permit: Permit,
 }
 
 /// The JSON document that `testbed up` prints.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Facts {
+pub struct Facts<C = ControlPlane> {
     pub state: PathBuf,
     pub ssh: Ssh,
     pub nodes: Vec<Node>,
-    pub control_plane: ControlPlane,
+    pub control_plane: C,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -70,7 +73,7 @@ impl Node {
     }
 }
 
-impl Facts {
+impl<C> Facts<C> {
     /// Returns the block of a node with a pinned host key, to which `user` logs in. Further attributes can follow it.
     pub fn node_block(&self, node: &Node, user: &str) -> String {
         let (Node { name, address, .. }, key) = (node, self.ssh.identity_file.display());
@@ -79,7 +82,9 @@ impl Facts {
             "[nodes.{name}]\naddress = \"{address}\"\nuser = \"{user}\"\nidentity_file = \"{key}\"\nhost_key = \"{pin}\"\n"
         )
     }
+}
 
+impl Facts {
     /// Returns the block of the Kubernetes provider with the rights of an administrator.
     pub fn cluster_block(&self) -> String {
         format!("[providers.kubernetes]\nkubeconfig = \"{}\"\n", self.control_plane.kubeconfig.display())
@@ -92,6 +97,19 @@ impl Testbed {
     /// # Panics
     /// If it cannot run one and `MOORFAST_REQUIRE_TESTBED=1`, or if the testbed does not come up.
     pub fn up(purpose: &str, nodes: usize) -> Option<Self> {
+        Self::start(purpose, nodes, &[])
+    }
+}
+
+impl Testbed<()> {
+    /// Brings up a testbed without a control plane, as [`Testbed::up`] does.
+    pub fn up_nodes(purpose: &str, nodes: usize) -> Option<Self> {
+        Self::start(purpose, nodes, &["--no-control-plane"])
+    }
+}
+
+impl<C: DeserializeOwned> Testbed<C> {
+    fn start(purpose: &str, nodes: usize, options: &[&str]) -> Option<Self> {
         if let Some(reason) = obstacle() {
             assert!(!is_required(), "a testbed is required, but {reason}");
             eprintln!("skipped: {reason}");
@@ -101,7 +119,8 @@ impl Testbed {
         let name = format!("{purpose}-{:08x}", checkout());
         let permit = Permit::acquire();
         let started = Instant::now();
-        let output = command(&["up", "--name", &name, "--nodes", &nodes.to_string()]).stderr(Stdio::inherit()).output();
+        let up = ["up", "--name", &name, "--nodes", &nodes.to_string()];
+        let output = command(&[&up[..], options].concat()).stderr(Stdio::inherit()).output();
         let output = output.expect("the testbed's script can be run");
         assert!(output.status.success(), "the testbed did not come up: {}", output.status);
         let facts = serde_json::from_slice(&output.stdout).expect("the testbed prints its facts");
@@ -109,11 +128,13 @@ impl Testbed {
     }
 
     /// Reads the facts again, for example after a node was replaced.
-    pub fn current_facts(&self) -> Facts {
+    pub fn current_facts(&self) -> Facts<C> {
         let text = std::fs::read(self.facts.state.join("testbed.json")).expect("the testbed keeps its facts");
         serde_json::from_slice(&text).expect("the testbed keeps its facts as JSON")
     }
+}
 
+impl<C> Testbed<C> {
     /// Runs a command of the testbed's script and returns its output.
     pub fn run(&self, arguments: &[&str]) -> String {
         let mut words = arguments.to_vec();
@@ -134,6 +155,13 @@ impl Testbed {
         command(&["node", "exec", "--name", &self.name, node, "--", "sh", "-c", script]).output()
     }
 
+    /// Returns the names of the nodes.
+    pub fn node_names(&self) -> Vec<String> {
+        self.facts.nodes.iter().map(|node| node.name.clone()).collect()
+    }
+}
+
+impl Testbed {
     /// Builds the image `tag` from a Containerfile and the files in `context`, and loads it into the container runtime of `node`.
     pub fn load(&self, node: &str, tag: &str, containerfile: &str, context: &Path) {
         let context = context.display().to_string();
@@ -217,14 +245,9 @@ impl Testbed {
         let (body, status) = text.rsplit_once('\n').expect("curl writes the status last");
         (status.parse().expect("a status is a number"), body.to_owned())
     }
-
-    /// Returns the names of the nodes.
-    pub fn node_names(&self) -> Vec<String> {
-        self.facts.nodes.iter().map(|node| node.name.clone()).collect()
-    }
 }
 
-impl Drop for Testbed {
+impl<C> Drop for Testbed<C> {
     fn drop(&mut self) {
         if std::env::var("MOORFAST_KEEP_TESTBED").as_deref() == Ok("1") {
             eprintln!("the testbed `{}` is kept", self.name);
@@ -236,6 +259,12 @@ impl Drop for Testbed {
         }
         eprintln!("testbed `{}`: {:.0?} from up to down", self.name, self.started.elapsed());
     }
+}
+
+/// Returns the folder with the binaries and images of a whole cluster, which are built if necessary.
+pub fn cluster_binaries() -> String {
+    let built = command(&["cluster-binaries"]).stderr(Stdio::inherit()).output();
+    stdout_of("testbed cluster-binaries", built).trim().to_owned()
 }
 
 /// How many testbeds are up at the same time. The tests run in parallel threads, and more would be too much for two cores.

@@ -93,10 +93,16 @@ impl Stored for Authority {
                 Kind::String,
                 "What names this authority and its key in other resources. It stays the same when the certificate is renewed.",
             ),
+            Attribute::computed(
+                "private_key",
+                Kind::String,
+                "The private key in PEM (PKCS#8), for a program that issues certificates itself, such as kube-controller-manager.",
+            )
+            .secret(),
         ];
         let schema = Schema::new(
-            "A certificate authority. Its private key is made once, stays in the key store, and never leaves this machine. A renewal keeps the key, so that \
-             certificates that it issued stay valid. A destroy removes the key from the key store.",
+            "A certificate authority. Its private key is made once and stays in the key store. It leaves this machine only if another resource refers to \
+             `private_key`. A renewal keeps the key, so that certificates that it issued stay valid. A destroy removes the key from the key store.",
             own.into_iter().chain(certificate_attributes()),
         );
         Declaration { name: "pki_authority", target_kind: TargetKind::Provider, schema }
@@ -107,7 +113,7 @@ impl Stored for Authority {
     }
 
     fn kept(&self) -> &'static [&'static str] {
-        &["id"]
+        &["id", "private_key"]
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
@@ -125,7 +131,7 @@ impl Stored for Authority {
     }
 
     fn observe(&self, entry: &Entry, entries: &Entries, settings: &Attributes) -> Result<Attributes, ProviderError> {
-        let Signer { certificate, id, .. } = Signer::of(settings.text("name").unwrap_or_default(), entry)?;
+        let Signer { key, certificate, id } = Signer::of(settings.text("name").unwrap_or_default(), entry)?;
         let limited = is_limited(&certificate, entries);
         let setting = |name: &str| settings.get(name).cloned().unwrap_or_default();
         let path_length = certificate.authority().and_then(|constraints| constraints.path_len_constraint);
@@ -138,6 +144,7 @@ impl Stored for Authority {
             ("renew_before", setting("renew_before")),
             ("key_algorithm", certificate.public_key().algorithm().into()),
             ("id", id.into()),
+            ("private_key", Value::from(key.pem().map_err(unusable)?.as_str()).sensitive()),
         ]);
         found.extend(attributes(of_certificate(
             &certificate,

@@ -1,0 +1,84 @@
+//! One apply makes a cluster of five bare machines.
+
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::site::Site;
+use crate::support::processes::Watch;
+use crate::support::wait_for;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn bare_machines_become_a_cluster() {
+    let Some(site) = Site::up("cluster") else { return };
+    site.one_apply_makes_the_cluster();
+    site.is_in_sync();
+    site.nodes_are_ready();
+    site.pods_reach_each_other();
+    site.metrics_are_shown();
+    site.secrets_are_encrypted_in_etcd();
+}
+
+impl Site {
+    fn one_apply_makes_the_cluster(&self) {
+        self.expect(0, &["apply", "--auto-approve", "--target", "ssh_file.admin_kubeconfig"]);
+        let plan = self.expect(0, &["plan", "--out", "first.plan"]);
+        let watch = Watch::start();
+        let apply = self.expect(0, &["--log", "trace", "apply", "first.plan"]);
+        let seen = watch.end();
+        eprintln!("plan took {:.1?}: {}", plan.took, plan.line("Plan:"));
+        eprintln!("apply took {:.1?}: {}", apply.took, apply.line("in "));
+        self.no_secret_is_visible(&[&plan, &apply], &seen);
+    }
+
+    fn nodes_are_ready(&self) {
+        let nodes: Json = serde_json::from_str(&self.kubectl(&["get", "nodes", "-o", "json"])).unwrap();
+        let is_ready = |node: &Json| {
+            let conditions = node["status"]["conditions"].as_array().unwrap();
+            conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        };
+        let nodes = nodes["items"].as_array().unwrap();
+        let ready: Vec<_> = nodes.iter().filter(|node| is_ready(node)).map(|node| &node["metadata"]["name"]).collect();
+        assert_eq!(ready, self.testbed.node_names().iter().collect::<Vec<_>>());
+    }
+
+    /// The checks of the manifest show that every machine reaches every pod, the Service and every NodePort. This is the same from pods, and by name.
+    fn pods_reach_each_other(&self) {
+        let addresses = self.kubectl(&["get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].status.podIP}"]);
+        assert_eq!(addresses.split_whitespace().count(), self.testbed.facts.nodes.len(), "{addresses}");
+        for node in self.testbed.node_names() {
+            let others =
+                self.in_pod(&node, &format!("for a in {addresses}; do wget -q -T 5 -O - http://$a:8080/; done"));
+            assert_eq!(others.lines().filter(|line| line.starts_with("web-")).count(), self.testbed.facts.nodes.len());
+            let service = self.in_pod(&node, "wget -q -T 5 -O - http://web/");
+            assert!(service.starts_with("web-"), "{service}");
+            let name = self.in_pod(&node, "nslookup kubernetes.default.svc.cluster.local");
+            assert!(name.contains("10.254.0.1"), "{name}");
+        }
+    }
+
+    fn metrics_are_shown(&self) {
+        wait_for("`kubectl top nodes` to show all nodes", MINUTE, || {
+            let top = self.try_kubectl(&["top", "nodes", "--no-headers"]);
+            let known = top.stdout.lines().filter(|line| line.contains("Mi") && !line.contains("unknown")).count();
+            (known == self.testbed.facts.nodes.len()).then_some(())
+        });
+    }
+
+    /// Reads a Secret from etcd, without the API server.
+    fn secrets_are_encrypted_in_etcd(&self) {
+        self.kubectl(&["create", "secret", "generic", "hidden", "--from-literal=key=written-in-plain-text"]);
+        for node in self.control_planes() {
+            let etcdctl = "/opt/k8s/bin/etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/etcd/cert/ca.pem \
+                 --cert /etc/etcd/cert/etcd.pem --key /etc/etcd/cert/etcd-key.pem";
+            let raw = self
+                .testbed
+                .on(&node.name, &format!("{etcdctl} get /registry/secrets/default/hidden --print-value-only"));
+            assert!(raw.starts_with("k8s:enc:aescbc:v1:key1:"), "{raw}");
+            assert!(!raw.contains("written-in-plain-text"), "{raw}");
+        }
+        self.kubectl(&["delete", "secret", "hidden"]);
+    }
+}

@@ -1,0 +1,127 @@
+//! The example in a folder of its own, with five bare machines.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use crate::support::folder::{Folder, Run};
+use crate::support::testbed::{Node, Testbed, cluster_binaries};
+use crate::support::try_wait_for;
+
+/// The identity that decrypts the key store, and its recipient.
+const IDENTITY: &str = "../certificates/demo.identity";
+const RECIPIENT: &str = "age10gp36ltklmz6k44hhqerpq7g6qujzz8pfvdz56xxma2fclnhw3zqd0pjpt";
+
+/// How many of the machines are control planes with etcd.
+pub const CONTROL_PLANES: usize = 3;
+
+/// Five machines, and a copy of the example with their names and addresses.
+pub struct Site {
+    pub testbed: Testbed<()>,
+    pub moorfast: Folder,
+    /// The folder with the binaries.
+    binaries: String,
+}
+
+impl Site {
+    /// Brings up the machines. Returns `None` if this machine cannot run a testbed.
+    pub fn up(purpose: &str) -> Option<Self> {
+        let testbed = Testbed::up_nodes(purpose, CONTROL_PLANES + 2)?;
+        let binaries = cluster_binaries();
+        let moorfast = Folder::copy_of_tree("examples");
+        moorfast.write("cluster/test.auto.vars.toml", &variables(&testbed, &binaries));
+        Some(Self { testbed, moorfast, binaries })
+    }
+
+    /// Returns a command that runs moorfast in the folder of the example.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.moorfast.command(&[&["-C", "cluster"], arguments].concat());
+        command.env("MOORFAST_AGE_IDENTITY", IDENTITY);
+        command
+    }
+
+    /// Runs moorfast, which must end with this exit code.
+    #[track_caller]
+    pub fn expect(&self, code: i32, arguments: &[&str]) -> Run {
+        let run = self.run(arguments);
+        assert_eq!(run.code, code, "{run}");
+        run
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Run {
+        let started = std::time::Instant::now();
+        let output = self.command(arguments).stdin(Stdio::null()).output().unwrap();
+        Run { command: arguments.join(" "), took: started.elapsed(), ..Run::of(output) }
+    }
+
+    /// Asserts that nothing would change, that every check passes, and that nothing drifted.
+    pub fn is_in_sync(&self) {
+        let plan = self.expect(0, &["plan", "--detailed-exitcode", "--json"]);
+        let plan: Json = serde_json::from_str(&plan.stdout).unwrap();
+        let checks = plan["checks"].as_array().unwrap();
+        let failed: Vec<_> = checks.iter().filter(|check| check["status"] != "pass").collect();
+        assert!(checks.len() > 50 && failed.is_empty(), "{} checks, of which failed: {failed:#?}", checks.len());
+        self.expect(0, &["drift"]);
+    }
+
+    /// Returns the machines with the role `control-plane`.
+    pub fn control_planes(&self) -> &[Node] {
+        &self.testbed.facts.nodes[..CONTROL_PLANES]
+    }
+
+    /// Runs kubectl as the administrator and returns its output.
+    #[track_caller]
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        let run = self.try_kubectl(arguments);
+        assert_eq!(run.code, 0, "kubectl {}: {run}", arguments.join(" "));
+        run.stdout
+    }
+
+    pub fn try_kubectl(&self, arguments: &[&str]) -> Run {
+        let mut kubectl = Command::new(format!("{}/kubectl", self.binaries));
+        kubectl.arg("--kubeconfig").arg(self.moorfast.path("cluster/admin.kubeconfig"));
+        Run::of(kubectl.args(["--request-timeout", "20s"]).args(arguments).output().unwrap())
+    }
+
+    /// Runs a script in the pod of the demo on `node`, again for a minute until it succeeds.
+    #[track_caller]
+    pub fn in_pod(&self, node: &str, script: &str) -> String {
+        let of_node =
+            ["get", "pods", "-l", "app=web", "--field-selector", &format!("spec.nodeName={node}"), "-o", "name"];
+        let pod = self.kubectl(&of_node);
+        let mut last = String::new();
+        let found = try_wait_for(Duration::from_secs(60), || {
+            let run = self.try_kubectl(&["exec", pod.trim(), "--", "sh", "-c", script]);
+            last = run.to_string();
+            (run.code == 0).then_some(run.stdout)
+        });
+        found.unwrap_or_else(|| panic!("in the pod on {node}: {script}: {last}"))
+    }
+}
+
+fn variables(testbed: &Testbed<()>, binaries: &str) -> String {
+    let identity = testbed.facts.ssh.identity_file.display();
+    // Kernel parameters of the whole machine stay as they are, and nothing has to survive a power cut.
+    let mut text = format!(
+        r#"
+ssh_user             = "root"
+ssh_identity_file    = "{identity}"
+recipients           = ["{RECIPIENT}"]
+binaries             = "{binaries}"
+dns_upstream         = ""
+etcd_arguments       = ["--unsafe-no-fsync"]
+containerd_arguments = {{ restrict_oom_score_adj = "true" }}
+sysctls              = {{ "net.ipv4.tcp_keepalive_time" = "600" }}
+"#
+    );
+    for (node, number) in testbed.facts.nodes.iter().zip(1..) {
+        let control_plane = if number <= CONTROL_PLANES { "\"etcd\", \"control-plane\", " } else { "" };
+        let Node { name, address, .. } = node;
+        text.push_str(&format!(
+            "\n[machines.{name}]\naddress = \"{address}\"\nhost_key = \"{}\"\nroles = [{control_plane}\"worker\"]\npod_subnet = {number}\n",
+            node.pin()
+        ));
+    }
+    text
+}
