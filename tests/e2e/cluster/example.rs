@@ -50,9 +50,9 @@ impl Site {
         assert_eq!(addresses.split_whitespace().count(), self.testbed.facts.nodes.len(), "{addresses}");
         for node in self.testbed.node_names() {
             let others =
-                self.in_pod(&node, &format!("for a in {addresses}; do wget -q -T 5 -O - http://$a:8080/; done"));
+                self.in_pod(&node, &format!("for a in {addresses}; do timeout 5 wget -q -O - http://$a:8080/; done"));
             assert_eq!(others.lines().filter(|line| line.starts_with("web-")).count(), self.testbed.facts.nodes.len());
-            let service = self.in_pod(&node, "wget -q -T 5 -O - http://web/");
+            let service = self.in_pod(&node, "timeout 5 wget -q -O - http://web/");
             assert!(service.starts_with("web-"), "{service}");
             let name = self.in_pod(&node, "nslookup kubernetes.default.svc.cluster.local");
             assert!(name.contains("10.254.0.1"), "{name}");

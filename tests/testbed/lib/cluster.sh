@@ -10,7 +10,7 @@ cluster_binaries() {
 	local directory
 	directory=$CACHE/cluster-$(cluster_key)
 	need_tools
-	need buildah buildah musl-gcc musl-tools busybox busybox-static
+	need buildah buildah musl-gcc musl-tools
 	need_go
 	base_build
 	repository_build
@@ -24,7 +24,8 @@ cluster_binaries() {
 # What is compiled is an entry of its own, so that a change of an image compiles nothing.
 cluster_programs_directory() { echo "$CACHE/cluster-programs-$(cache_key "$TESTBED"/cluster/go.{mod,sum})"; }
 cluster_key() {
-	cache_key "$TESTBED/lib/cluster.sh" <(basename --multiple "$(binaries_directory)" "$(pause_directory)" "$(cluster_programs_directory)")
+	cache_key "$TESTBED/lib/cluster.sh" \
+		<(basename --multiple "$(binaries_directory)" "$(pause_directory)" "$(cluster_programs_directory)" "$(repository_directory)")
 }
 
 cluster_programs_recipe() {
@@ -54,25 +55,36 @@ cluster_recipe() {
 	for name in "${CLUSTER_PROGRAMS[@]}"; do ln "$(cluster_programs_directory)/$name" "$directory/"; done
 	mkdir "$directory/images"
 	ln "$(pause_directory)/image.tar" "$directory/images/pause.tar"
-	cluster_image "$directory" coredns registry.k8s.io/coredns/coredns:v1.14.1 "$directory/coredns" 'ENTRYPOINT ["/coredns"]'
+	cluster_image "$directory" coredns registry.k8s.io/coredns/coredns:v1.14.1 'ENTRYPOINT ["/coredns"]' cluster_root_coredns
 	cluster_image "$directory" metrics-server registry.k8s.io/metrics-server/metrics-server:v0.8.0 \
-		"$directory/metrics-server" 'ENTRYPOINT ["/metrics-server"]'
-	# Debian's busybox: a web server, and the tools with which a pod looks around.
-	cluster_image "$directory" busybox docker.io/library/busybox:1.35 "$(command -v busybox)" \
-		'COPY passwd /etc/passwd' 'WORKDIR /bin' 'RUN ["/busybox", "--install", "-s", "/bin"]' 'CMD ["/bin/sh"]'
+		'ENTRYPOINT ["/metrics-server"]' cluster_root_metrics_server
+	cluster_image "$directory" busybox docker.io/library/busybox:1.35 'CMD ["/bin/sh"]' cluster_root_busybox
 }
 
-# cluster_image DIRECTORY NAME REFERENCE PROGRAM LINE... : makes DIRECTORY/images/NAME.tar with one static program.
+# cluster_image DIRECTORY NAME REFERENCE LINE FILL : makes DIRECTORY/images/NAME.tar of the files that the function FILL copies.
 cluster_image() {
 	local scratch
 	scratch=$(mktemp -d)
-	cp "$4" "$scratch/"
-	echo 'root:x:0:0:root:/:/bin/sh' >"$scratch/passwd"
-	{
-		printf 'FROM scratch\nCOPY %s /\n' "$(basename "$4")"
-		printf '%s\n' "${@:5}"
-	} >"$scratch/Containerfile"
+	mkdir "$scratch/root"
+	"$5" "$scratch/root"
+	printf 'FROM scratch\nCOPY root /\n%s\n' "$4" >"$scratch/Containerfile"
 	image_build "$scratch" "$3" "$scratch/Containerfile" "$scratch"
 	mv "$scratch/image.tar" "$1/images/$2.tar"
 	rm -rf --one-file-system "$scratch"
+}
+
+cluster_root_coredns() { cp "$(cluster_programs_directory)/coredns" "$1"; }
+cluster_root_metrics_server() { cp "$(cluster_programs_directory)/metrics-server" "$1"; }
+
+# Debian's busybox: a web server, and the tools with which a pod looks around. The static one cannot resolve names.
+cluster_root_busybox() {
+	local library
+	mkdir -p "$1"/{bin,etc,tmp,usr/lib}
+	ln -s usr/lib "$1/lib"
+	dpkg-deb --fsys-tarfile "$(repository_directory)"/busybox_*.deb | tar --extract --directory "$1" ./bin/busybox
+	for library in "$(base_directory)"/usr/lib/*-linux-gnu/{libc,libresolv}.so.? "$(base_directory)"/lib*/ld-linux*.so.?; do
+		install -D "$library" "$1/${library#"$(base_directory)"/}"
+	done
+	chroot "$1" /bin/busybox --install -s /bin
+	echo 'root:x:0:0:root:/:/bin/sh' >"$1/etc/passwd"
 }
