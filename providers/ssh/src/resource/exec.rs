@@ -1,5 +1,8 @@
 //! `ssh_exec`: a command, for tasks that no other resource type covers.
 
+mod program;
+mod user_script;
+
 use std::time::Duration;
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, named};
@@ -8,12 +11,14 @@ use moorfast_engine::provider::{
     TargetKind,
 };
 
+pub(crate) use self::program::program;
+use self::user_script::UserScript;
 use super::proposal::propose;
 use super::{Resource, ShellTask, absolute_path, is_set, no_interpreter_line, not_sensitive, text, texts};
 use crate::duration;
 use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
-use crate::script::{self, print_bytes, quote, quote_all};
+use crate::script::{self, quote, quote_all};
 use crate::secrets::Secrets;
 use crate::sources::Sources;
 use crate::subject::Subject;
@@ -309,112 +314,6 @@ fn environment(attributes: &Attributes) -> String {
         body.push_str(&format!("cd -- {}\n", quote(directory)));
     }
     body
-}
-
-/// A script of the manifest, by its interpreter: the one of its `#!` line, or sh.
-enum UserScript<'a> {
-    Sh(&'a str),
-    Interpreted { text: &'a str, interpreter: &'a str, argument: &'a str },
-}
-
-impl<'a> UserScript<'a> {
-    /// Reads the first line of `text` as the kernel does: an interpreter and at most one argument.
-    fn of(text: &'a str) -> Self {
-        let Some(line) =
-            text.strip_prefix("#!").map(|rest| rest.split('\n').next().unwrap_or_default().trim_matches([' ', '\t']))
-        else {
-            return UserScript::Sh(text);
-        };
-        let (interpreter, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
-        UserScript::Interpreted { text, interpreter, argument: argument.trim_start_matches([' ', '\t']) }
-    }
-
-    /// Returns why the `#!` line cannot work on any node, and what to write instead.
-    fn problem(&self) -> Option<(String, &'static str)> {
-        match self {
-            UserScript::Interpreted { text, .. }
-                if text.lines().count() > 0 && text.split('\n').next().is_some_and(|line| line.ends_with('\r')) =>
-            {
-                Some((
-                    "the first line of the script ends with a carriage return".to_owned(),
-                    "save the script with Unix line endings",
-                ))
-            }
-            UserScript::Interpreted { interpreter, .. } if !interpreter.starts_with('/') => Some((
-                format!("`#!{interpreter}` does not name an interpreter by its absolute path"),
-                "write `#!/bin/bash` or `#!/usr/bin/env python3`; without a `#!` line, sh runs the script",
-            )),
-            _ => None,
-        }
-    }
-
-    /// Returns shell that runs the script with its text in `$F`, so that no process has the text in its arguments.
-    fn command(&self) -> String {
-        match self {
-            UserScript::Sh(text) => script::user_command(text),
-            UserScript::Interpreted { text, interpreter, argument } => {
-                let words = [*interpreter, *argument].into_iter().filter(|word| !word.is_empty());
-                format!("{} > \"$F/script\"\n{} \"$F/script\"", print_bytes(text.as_bytes()), quote_all(words))
-            }
-        }
-    }
-
-    /// Returns shell that fails if the interpreter does not exist.
-    fn check(&self) -> String {
-        match self {
-            UserScript::Sh(_) => String::new(),
-            UserScript::Interpreted { interpreter, .. } => format!(
-                "[ -x {0} ] || {{ printf %s 'install the interpreter first (ssh_package), or correct the first line of the script' | blob help; fail invalid {1}; }}\n",
-                quote(interpreter),
-                quote(&format!("the interpreter {interpreter} of the script does not exist"))
-            ),
-        }
-    }
-}
-
-/// The program that a command or a script starts first.
-pub(crate) struct Program<'a> {
-    pub(crate) name: &'a str,
-    is_interpreter: bool,
-}
-
-impl Program<'_> {
-    /// Returns the obstacle that the node does not have the program.
-    pub(crate) fn missing(&self) -> String {
-        let name = self.name;
-        match self.is_interpreter {
-            true => format!(
-                "the interpreter {name} of the script does not exist or is not executable (install it with ssh_package, or correct the first line of the script)"
-            ),
-            false => format!(
-                "the program {name} does not exist or is not executable (install it with ssh_package, or correct the command)"
-            ),
-        }
-    }
-}
-
-/// Returns the program that an `ssh_exec` needs, if the node can look it up: not relative to `working_directory`, and not in a `PATH` of `environment`.
-pub(crate) fn program(attributes: &Attributes) -> Option<Program<'_>> {
-    let program = match text(attributes, "script").map(UserScript::of) {
-        Some(UserScript::Sh(_)) => return None,
-        Some(UserScript::Interpreted { interpreter: "/usr/bin/env", argument, .. })
-            if !argument.is_empty() && !argument.starts_with('-') && !argument.contains('=') =>
-        {
-            Program { name: argument, is_interpreter: true }
-        }
-        Some(UserScript::Interpreted { interpreter, .. }) => Program { name: interpreter, is_interpreter: true },
-        None => {
-            let name = attributes.get("command")?.as_list()?.first()?.as_str()?;
-            Program { name, is_interpreter: false }
-        }
-    };
-    let environment = attributes.get("environment").filter(|value| !value.is_null());
-    let own_path = environment.is_some_and(|map| map.as_map().is_none_or(|map| map.contains_key("PATH")));
-    match program.name.contains('/') {
-        true => program.name.starts_with('/'),
-        false => !program.name.is_empty() && !own_path,
-    }
-    .then_some(program)
 }
 
 /// Shell that copies its stdin to `$F/stdout`: the first 16 KiB, and the end of the rest to `$F/tail`. It reads until the last
