@@ -90,6 +90,11 @@ pub fn pki(_: &RunOptions) -> Arc<dyn Provider> {
     Arc::new(moorfast_pki::PkiProvider)
 }
 
+/// Builds the provider `etcd`: the members of an etcd cluster, and snapshots of it.
+pub fn etcd(_: &RunOptions) -> Arc<dyn Provider> {
+    Arc::new(moorfast_etcd::EtcdProvider)
+}
+
 /// Runs the command line of this process with these providers.
 ///
 /// Manifests, the JSON Schema, the reference pages and `moorfast version` know exactly these providers. Call it once in a process.

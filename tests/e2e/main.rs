@@ -16,6 +16,7 @@ mod counts;
 mod credentials;
 mod drift;
 mod error_pages;
+mod etcd;
 mod faults;
 mod kill_matrix;
 mod kubelet;
