@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::folder::{Folder, Run};
-use crate::support::testbed::Testbed;
+use crate::support::testbed::{Testbed, cluster_binaries};
 use crate::support::wait_for;
 
 const MANIFEST: &str = r#"
@@ -239,10 +239,9 @@ impl Cluster {
         // A snapshot that is missing or damaged is taken again.
         fs::write(&first[0], "").unwrap();
         self.moorfast.expect(0, &["plan", "-detailed-exitcode", "-var", "release=2"]);
-        if let Some(etcdutl) = etcdutl() {
-            let value = restored(&etcdutl, &self.testbed.facts.control_plane.binaries["etcd"], snapshot);
-            assert_eq!(value, BEFORE);
-        }
+        let etcdutl = Path::new(&cluster_binaries()).join("etcdutl");
+        let value = restored(&etcdutl, &self.testbed.facts.control_plane.binaries["etcd"], snapshot);
+        assert_eq!(value, BEFORE);
     }
 
     fn goes(&self) {
@@ -254,13 +253,6 @@ impl Cluster {
         }
         assert_eq!(self.snapshots().len(), 2, "a destroy keeps the snapshots");
     }
-}
-
-/// Returns the program that restores snapshots, if the testbed has built it.
-fn etcdutl() -> Option<PathBuf> {
-    let cache = Path::new(&std::env::var_os("HOME")?).join(".cache/moorfast");
-    let mut entries = fs::read_dir(cache).ok()?.flatten().map(|entry| entry.path().join("etcdutl"));
-    entries.find(|program| program.exists())
 }
 
 /// Restores `snapshot` as docs/workflows/etcd.md explains, starts a cluster of one member with it, and returns the value of the key `key`.
