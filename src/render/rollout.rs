@@ -24,7 +24,8 @@ pub fn rollouts(plan: &Plan) -> Section {
 pub fn headline(PlannedRollout { name, max_unavailable, nodes, .. }: &PlannedRollout) -> String {
     let taken: Vec<&NodeName> = nodes.iter().map(|node| &node.name).collect();
     let count = counted(taken.len(), "node");
-    format!("rollout.{name}: {count}, {max_unavailable} at a time: {}", names(&taken))
+    let rollout = address(name);
+    format!("{rollout}: {count}, {max_unavailable} at a time: {}", names(&taken))
 }
 
 /// Returns the drains and the gates of a rollout, and the nodes without changes that the gates are evaluated for.
@@ -48,7 +49,7 @@ pub fn details(rollout: &PlannedRollout) -> Vec<String> {
 
 /// Returns the rollouts that are complete before this one starts.
 fn order(PlannedRollout { after, .. }: &PlannedRollout) -> Option<String> {
-    let names: Vec<String> = after.iter().map(|name| format!("rollout.{name}")).collect();
+    let names: Vec<String> = after.iter().map(|name| address(name)).collect();
     (!names.is_empty()).then(|| format!("starts after {}", names.join(" and ")))
 }
 
@@ -70,6 +71,14 @@ fn drains(PlannedRollout { drain, nodes, .. }: &PlannedRollout) -> Vec<String> {
     [drained, absent, returning].into_iter().flatten().collect()
 }
 
+/// Returns the address of a rollout: `rollout.workers`, or `module.site.rollout.workers` for `module.site.workers`.
+pub fn address(name: &str) -> String {
+    match name.rsplit_once('.') {
+        Some((module, own)) => format!("{module}.rollout.{own}"),
+        None => format!("rollout.{name}"),
+    }
+}
+
 fn names(nodes: &[&NodeName]) -> String {
     let shown: Vec<_> = nodes.iter().take(NAMED).map(ToString::to_string).collect();
     match nodes.len().saturating_sub(NAMED) {
@@ -80,7 +89,7 @@ fn names(nodes: &[&NodeName]) -> String {
 
 /// Returns a step of a rollout as a line of the progress.
 pub fn step(rollout: &str, node: &NodeName, step: &RolloutStep) -> Line {
-    let head = styled(Style::Bold, format!("rollout.{rollout}: {node}"));
+    let head = styled(Style::Bold, format!("{}: {node}", address(rollout)));
     let status = match step {
         RolloutStep::Draining => "Draining...".into(),
         RolloutStep::Drained { notes } if notes.is_empty() => "Drained".into(),
@@ -97,4 +106,15 @@ pub fn step(rollout: &str, node: &NodeName, step: &RolloutStep) -> Line {
         RolloutStep::Skipped { because } => styled(Style::Warning, "Not started") + format!(", because {because}"),
     };
     head + ": " + status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollout_of_a_module_has_the_address_that_the_manifest_uses() {
+        assert_eq!(address("workers"), "rollout.workers");
+        assert_eq!(address("module.site[\"a.b\"].workers"), "module.site[\"a.b\"].rollout.workers");
+    }
 }

@@ -8,6 +8,7 @@ use moorfast_engine::model::{Address, NodeName};
 use moorfast_engine::provider::{Class, ProviderError};
 
 use super::diagnostic::{provider_error, provider_errors};
+use super::rollout;
 use super::text::{Line, Style, Text, styled};
 
 /// The changes that did not succeed.
@@ -120,10 +121,10 @@ fn skipped(unsuccessful: &Unsuccessful) -> Text {
 fn failed_gates(report: &Report, manifest: Option<&Manifest>) -> Text {
     let error = |failed: &FailedGate| {
         let FailedGate { rollout, node, gate, address, error } = failed;
-        let mut error = error.clone();
+        let (mut error, rollout) = (error.clone(), rollout::address(rollout));
         error.summary = match address {
-            Some(_) => format!("rollout.{rollout} stopped at {node}: {}", error.summary),
-            None => format!("rollout.{rollout} stopped at {node}: {gate}: {}", error.summary),
+            Some(_) => format!("{rollout} stopped at {node}: {}", error.summary),
+            None => format!("{rollout} stopped at {node}: {gate}: {}", error.summary),
         };
         let addresses: Vec<_> = address.iter().collect();
         provider_error(manifest, &error, &addresses)
@@ -142,7 +143,7 @@ fn rollout_stopped(report: &Report) -> Text {
         }
     }
     reasons.iter().fold(Text::default(), |text, ((rollout, because), addresses)| {
-        let rollout = styled(Style::Bold, format!("rollout.{rollout}"));
+        let rollout = styled(Style::Bold, rollout::address(rollout));
         text + listed(Line::from("Not started, because ") + rollout + format!(" stopped: {because}"), addresses)
     })
 }
