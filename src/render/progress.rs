@@ -109,7 +109,7 @@ struct Reading {
     /// The progress bar of all of them.
     bar: Option<ProgressBar>,
     /// The targets that no line has named yet, with the number of their objects.
-    unprinted: Vec<(String, usize)>,
+    unprinted: BTreeMap<String, usize>,
     targets: usize,
     objects: usize,
     done: usize,
@@ -185,7 +185,8 @@ impl Progress {
         self.reading.since.get_or_insert_with(|| (Instant::now(), Instant::now()));
         self.reading.objects += instances;
         if self.bars.is_none() {
-            self.reading.unprinted.push((target, instances));
+            // Several providers can read one node.
+            *self.reading.unprinted.entry(target).or_default() += instances;
             return;
         }
         if self.reading.bar.is_none() {
@@ -218,13 +219,13 @@ impl Progress {
     /// Prints one line about the reads that started since the last such line.
     fn print_reading(&mut self) {
         let unprinted = std::mem::take(&mut self.reading.unprinted);
-        let objects = counted(unprinted.iter().map(|(_, instances)| instances).sum(), "object");
-        match unprinted.as_slice() {
+        let objects = counted(unprinted.values().sum(), "object");
+        let names: Vec<&str> = unprinted.keys().map(String::as_str).collect();
+        match names.as_slice() {
             [] => {}
-            [(target, _)] => self.line(styled(Bold, target) + format!(": Reading {objects}...")),
+            [target] => self.line(styled(Bold, target) + format!(": Reading {objects}...")),
             many => {
-                let names: Vec<_> = many.iter().map(|(target, _)| target.as_str()).collect();
-                let names = if names.len() <= NAMED { format!(" ({})", names.join(", ")) } else { String::new() };
+                let names = if many.len() <= NAMED { format!(" ({})", many.join(", ")) } else { String::new() };
                 self.line(format!("Reading {objects} of {} targets{names}...", many.len()));
             }
         }
