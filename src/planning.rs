@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use moorfast_engine::model::{DURATION_EXAMPLES, Diagnostic, Pattern, Replacement};
+use moorfast_engine::model::{DURATION_EXAMPLES, Diagnostic, NodeName, Pattern, Replacement};
 use moorfast_engine::plan::{PlanMode, PlanOptions};
 use moorfast_engine::session::{Failure, Interrupt};
 use moorfast_engine::state::{Lock, Snapshot, StateError, Store};
@@ -46,11 +46,30 @@ pub struct Replacements {
     /// Accept the machine that now answers as NODE as its replacement; FINGERPRINT accepts only that host key (can be repeated)
     #[arg(long, value_name = "NODE[=FINGERPRINT]", add = completer(Names::Nodes))]
     replace_node: Vec<Replacement>,
+    #[command(flatten)]
+    dead: DeadNodes,
+}
+
+/// The option for nodes whose machine does not exist any more.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Plan options")]
+pub struct DeadNodes {
+    /// The machine of NODE does not exist any more: remove the objects on it from the state, and destroy its objects in clusters (can be repeated)
+    #[arg(long, value_name = "NODE")]
+    dead_node: Vec<String>,
+}
+
+impl DeadNodes {
+    /// Returns `options` with these nodes.
+    pub fn add_to(&self, options: PlanOptions) -> PlanOptions {
+        PlanOptions { dead_nodes: self.dead_node.iter().cloned().map(NodeName).collect(), ..options }
+    }
 }
 
 impl Replacements {
     /// Returns `options` with these replacements.
     pub fn add_to(&self, options: PlanOptions) -> PlanOptions {
+        let options = self.dead.add_to(options);
         PlanOptions { replace: self.replace.clone(), replace_nodes: self.replace_node.clone(), ..options }
     }
 }

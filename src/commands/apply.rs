@@ -41,7 +41,7 @@ const EXAMPLES: &str = r#"Examples:
 #[command(after_long_help = EXAMPLES)]
 pub struct Apply {
     /// A saved plan, written by `moorfast plan --out FILE`
-    #[arg(value_name = "FILE", conflicts_with_all = ["target", "exclude", "replace", "replace_node", "destroy", "refresh_only"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["target", "exclude", "replace", "replace_node", "dead_node", "destroy", "refresh_only"])]
     file: Option<PathBuf>,
     /// Apply the saved plan only if one of these keys signed it: a file of OpenSSH public keys, or a folder of *.pub files
     #[arg(long, value_name = "KEYS", requires = "file")]

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::inputs::Inputs;
 use crate::invocation::Invocation;
-use crate::planning::Selection;
+use crate::planning::{DeadNodes, Selection};
 
 const EXAMPLES: &str = r#"Examples:
   moorfast destroy                         show what would be destroyed, ask, and destroy it
@@ -22,6 +22,8 @@ pub struct Destroy {
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
+    dead: DeadNodes,
+    #[command(flatten)]
     inputs: Inputs,
     #[command(flatten)]
     applying: Applying,
@@ -29,6 +31,7 @@ pub struct Destroy {
 
 impl Destroy {
     pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
-        plan_and_apply(invocation, &self.selection.options(PlanMode::Destroy), &self.inputs, &self.applying).await
+        let options = self.dead.add_to(self.selection.options(PlanMode::Destroy));
+        plan_and_apply(invocation, &options, &self.inputs, &self.applying).await
     }
 }

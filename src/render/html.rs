@@ -15,6 +15,7 @@ use super::derived_attributes::DerivedAttributes;
 use super::drift;
 use super::escaped::Escaped;
 use super::fold::Block;
+use super::leaving::leaving;
 use super::machines;
 use super::picture::{self, Picture};
 use super::plan::{closing, groups, outputs, warnings};
@@ -56,6 +57,7 @@ pub fn plan(plan: &Plan, derived: &DerivedAttributes) -> String {
                     (tools(&groups))
                     @for (i, (heading, blocks)) in groups.iter().enumerate() { (group(i, heading, blocks, groups.len(), options)) }
                     @for drifted in drift::of_plan(plan, options) { (section(&drifted)) }
+                    (section(&leaving(plan)))
                     (section(&rollouts(plan)))
                     (section(&outputs(&plan.outputs, options)))
                     (section(&checks(&plan.checks)))

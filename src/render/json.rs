@@ -33,7 +33,7 @@ pub fn plan(plan: &Plan) -> Json {
         };
         (name.clone(), values(o.before.as_ref(), o.after.as_ref(), &[action]))
     });
-    json!({
+    let mut object = json!({
         "format_version": FORMAT_VERSION,
         "moorfast_version": plan.moorfast_version,
         "timestamp": plan.created_at,
@@ -58,7 +58,11 @@ pub fn plan(plan: &Plan) -> Json {
             "import": summary.adopt,
             "forget": summary.forget,
         },
-    })
+    });
+    if !plan.leaving.is_empty() {
+        object["leaving"] = json!(plan.leaving);
+    }
+    object
 }
 
 /// Returns a node whose machine changed.

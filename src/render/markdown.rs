@@ -14,11 +14,11 @@ use super::fold::Block;
 use super::machines;
 use super::plan::{closing, groups, outputs, warnings};
 use super::policy::violated;
-use super::rollout;
 use super::section::Section;
 use super::text::Line;
 use super::text_options::TextOptions;
 use super::wording::{Danger, counted, symbol};
+use super::{leaving, rollout};
 
 /// Maximum length of a comment on GitHub in characters.
 pub const GITHUB: usize = 65_536;
@@ -50,6 +50,9 @@ pub fn plan(plan: &Plan, limit: usize, derived: &DerivedAttributes) -> String {
     }
     for warning in warnings(plan) {
         page.add(&format!("- :information_source: {}\n", text(&warning)));
+    }
+    for node in &plan.leaving {
+        page.add(&format!("- :wave: {}\n", text(&leaving::headline(plan, node))));
     }
     for rollout in &plan.rollouts {
         page.add(&format!("- :hourglass: {}\n", text(&rollout::headline(rollout))));

@@ -10,6 +10,7 @@ mod fold;
 mod instance_name;
 mod invisible;
 mod layout;
+mod leaving;
 mod machines;
 mod policy;
 mod rollout;

@@ -10,6 +10,7 @@ use super::block::block;
 use super::checks::checks;
 use super::drift;
 use super::fold::{Block, fold};
+use super::leaving::leaving;
 use super::machines;
 use super::policy::policies;
 use super::rollout::rollouts;
@@ -25,6 +26,7 @@ use super::wording::{Danger, counted, listed, meaning, symbol, warning};
 pub fn plan(plan: &Plan, options: TextOptions) -> Text {
     let warnings = warnings(plan).map(warning).collect();
     let mut sections = vec![policies(plan), site::heading(plan), warnings, machines::section(plan, options.full)];
+    sections.push(leaving(plan).text());
     sections.extend(drift::of_plan(plan, options).map(Section::text));
     let groups = groups(plan, options.full);
     if !groups.is_empty() {

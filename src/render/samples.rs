@@ -51,6 +51,7 @@ pub fn nothing() -> Plan {
         policies: vec![],
         rollouts: vec![],
         nodes: vec![],
+        leaving: vec![],
         warnings: vec![],
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use moorfast_engine::model::named;
+use moorfast_engine::model::{Departure, named};
 use moorfast_engine::plan::{Change, PathSegment, Reason, Selector, parse_path, path_text};
 use moorfast_engine::provider::{Action, Consequence, ObjectChange};
 use serde_json::Value;
@@ -228,6 +228,11 @@ fn reason_line(reason: &Reason) -> Option<String> {
         Reason::Immutable { attributes } if attributes.is_empty() => return None,
         Reason::Immutable { attributes } => format!("because {} cannot be changed in place", attributes.join(", ")),
         Reason::Requested => "because --replace requests it".to_owned(),
+        Reason::NodeLeaves { how } => match how {
+            Departure::Destroyed => "because its node is not in the inventory any more".to_owned(),
+            Departure::Released => "because its node left the inventory and is kept as it is".to_owned(),
+            Departure::Dead => "because the machine of its node does not exist any more".to_owned(),
+        },
         Reason::OtherMachine => "because its node is now another machine".to_owned(),
         Reason::Superseded { identity } => {
             format!("also removes {identity}, which an unfinished operation left behind")

@@ -271,10 +271,11 @@ depends_on = ["ssh_exec.slow"]
             state["nodes"].clone()
         };
         assert_eq!(nodes(self).as_object().unwrap().len(), 2);
-        self.nodes.pop();
+        let left = self.nodes.pop().unwrap();
         self.addresses.pop();
         self.write();
         self.apply();
+        self.testbed.on(&left, "! test -e /srv/machines");
         assert_eq!(nodes(self).as_object().unwrap().keys().collect::<Vec<_>>(), [&self.nodes[0]]);
         self.moorfast.expect(0, &["destroy", "--auto-approve"]);
         self.moorfast.expect(1, &["show", "--json"]).complains("it has no objects and no outputs");

@@ -7,10 +7,11 @@ use std::time::Duration;
 use moorfast_state::{Intent, SealKey};
 
 use crate::configuration::expand::Expanded;
+use crate::configuration::leaving::LeavingNodes;
 use crate::configuration::owners::Owners;
 use crate::configuration::scope::Values;
 use crate::configuration::static_values::StaticValues;
-use crate::model::{Address, NodeName, Recorded};
+use crate::model::{Address, Departure, NodeName, Recorded};
 use crate::plan::{Change, Item, Machines, Plan};
 use crate::provider::{Action, ProviderError, ResourceType, Target};
 use crate::session::Session;
@@ -33,6 +34,8 @@ pub(crate) struct ApplyContext {
     pub unread: HashMap<Address, ProviderError>,
     /// The changes that are not made because nobody approved the machine of their node.
     pub unapproved: HashMap<Address, NodeName>,
+    /// The nodes that leave.
+    pub leaving: LeavingNodes,
     /// The machines that answer as the nodes.
     pub machines: Machines,
     /// The owner of each object.
@@ -66,7 +69,12 @@ impl ApplyContext {
 
     /// Returns the target of a change.
     pub fn target(&self, change: &Change) -> Option<Target> {
-        self.expanded.target(&change.address.resource, &change.provider, &change.target)
+        self.leaving.target(&self.expanded, &change.address.resource, &change.provider, &change.target)
+    }
+
+    /// Whether the machine of a change does not exist any more.
+    pub fn is_of_dead_node(&self, change: &Change) -> bool {
+        change.node.as_ref().and_then(|node| self.leaving.departure(node)) == Some(Departure::Dead)
     }
 
     /// Returns the resource type or the data source of a change. `None` if no provider has it any more.

@@ -4,6 +4,7 @@ pub(crate) mod evaluate;
 pub(crate) mod expand;
 pub(crate) mod graph;
 mod instances;
+pub(crate) mod leaving;
 mod modules;
 pub(crate) mod moves;
 mod needs;

@@ -7,8 +7,8 @@ use super::loader::Loader;
 use super::reader::{Entry, Fields, Reader};
 use super::resource::conditions;
 use super::schema_check;
-use super::{Block, Check, Import, Moved, NodeBlock, Output, Probe, ProbeKind, ProviderBlock, Removed};
-use crate::model::{Diagnostic, suggest};
+use super::{Block, Check, Import, Moved, NodeBlock, Output, Probe, ProbeKind, ProviderBlock, Removed, RemovedNode};
+use crate::model::{Diagnostic, NodeName, suggest};
 
 type Table<'a> = &'a Spanned<DeValue<'a>>;
 
@@ -195,10 +195,21 @@ pub(super) fn removed<'a>(loader: &mut Loader, reader: &mut Reader<'a>, table: T
     let Some(mut fields) = reader.fields(table, "`removed`") else { return };
     let span = reader.span(table.span());
     let destroy = reader.flag(fields.take("destroy")).unwrap_or(true);
+    if let Some(node) = fields.peek("from").and_then(removed_node) {
+        fields.take("from");
+        loader.manifest.removed_nodes.push(RemovedNode { span, node, destroy });
+        return reader.finish(fields, "`removed`");
+    }
     if let [Some(from)] = require(reader, &mut fields, span, "`removed`", ["from"]) {
         loader.manifest.removed.push(Removed { span, from, destroy });
     }
     reader.finish(fields, "`removed`");
+}
+
+/// Returns the node of `from = "nodes.NAME"`.
+fn removed_node(from: &Entry<'_>) -> Option<NodeName> {
+    let DeValue::String(text) = from.value.get_ref() else { return None };
+    text.strip_prefix("nodes.").filter(|name| NodeName::is_valid(name)).map(|name| NodeName(name.to_owned()))
 }
 
 /// Returns the addresses of these keys. A missing key is an error.

@@ -40,7 +40,7 @@ use std::time::Duration;
 use moorfast_state::{Digest, EnvironmentName};
 
 use crate::expression::Expr;
-use crate::model::{ModulePath, Pattern, ResourceAddress, Sources, Span, Value};
+use crate::model::{ModulePath, NodeName, Pattern, ResourceAddress, Sources, Span, Value};
 
 pub use files::{is_manifest_file, is_rust_configuration};
 pub use format::format;
@@ -112,6 +112,8 @@ pub struct Manifest {
     pub imports: Vec<Import>,
     /// `[[removed]]`
     pub removed: Vec<Removed>,
+    /// `[[removed]]` of nodes.
+    pub removed_nodes: Vec<RemovedNode>,
 }
 
 impl Manifest {
@@ -397,6 +399,17 @@ pub struct Import {
     pub span: Span,
     /// The address of the instances.
     pub to: Pattern,
+}
+
+/// `[[removed]]` with `from = "nodes.NAME"`: a node that is no longer in the inventory.
+#[derive(Clone, Debug)]
+pub struct RemovedNode {
+    /// The place of the block.
+    pub span: Span,
+    /// The node.
+    pub node: NodeName,
+    /// Whether the objects of the node are destroyed. Otherwise they are only removed from the state.
+    pub destroy: bool,
 }
 
 /// `[[removed]]`: the record of `from`, which is no longer in the manifest, is removed.

@@ -42,6 +42,11 @@ impl<'a> Fields<'a> {
         Some(self.entries.remove(at))
     }
 
+    /// Returns the entry of this name without removing it.
+    pub(crate) fn peek(&self, name: &str) -> Option<&Entry<'a>> {
+        self.entries.iter().find(|entry| entry.name == name)
+    }
+
     /// Returns the entries that were not taken.
     pub(crate) fn rest(self) -> Vec<Entry<'a>> {
         self.entries

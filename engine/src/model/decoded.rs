@@ -7,7 +7,10 @@ use std::sync::Arc;
 use moorfast_state::{Intent, Record, Snapshot};
 
 use super::address::Address;
-use super::{Machine, NodeName};
+use super::{Machine, NodeConnection, NodeName};
+
+/// The member of a recorded machine that has the connection to it.
+pub(crate) const CONNECTION: &str = "connection";
 
 /// The decoded entries of a state, in the order of the state.
 #[derive(Debug, Default)]
@@ -20,6 +23,8 @@ pub struct Decoded<'s> {
     pub invalid_records: Vec<&'s str>,
     /// The recorded machines of the nodes.
     pub machines: BTreeMap<NodeName, Machine>,
+    /// The recorded connections to the nodes.
+    pub connections: BTreeMap<NodeName, NodeConnection>,
 }
 
 impl<'s> Decoded<'s> {
@@ -39,6 +44,11 @@ impl<'s> Decoded<'s> {
             Some((NodeName(name.clone()), serde_json::from_value(machine.clone()).ok()?))
         };
         decoded.machines = state.nodes.iter().filter_map(machine).collect();
+        let connection = |(name, machine): (&String, &serde_json::Value)| {
+            let connection = serde_json::from_value(machine.get(CONNECTION)?.clone()).ok()?;
+            Some((NodeName(name.clone()), connection))
+        };
+        decoded.connections = state.nodes.iter().filter_map(connection).collect();
         decoded
     }
 

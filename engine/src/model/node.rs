@@ -26,7 +26,8 @@ impl fmt::Display for NodeName {
 }
 
 /// The connection to a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Transport {
     /// The ssh program of the user.
     #[default]

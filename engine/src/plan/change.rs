@@ -42,7 +42,8 @@ impl Change {
         action: Action,
     ) -> Self {
         let Record { resource_type, provider, target, .. } = &**record;
-        let node = inputs.expanded.bound_node(address, provider, target).map(|node| node.name.clone());
+        let bound = inputs.expanded.bound_node(address, provider, target).map(|node| node.name.clone());
+        let node = bound.or_else(|| inputs.leaving.node_of(inputs.expanded, address, record).cloned());
         let dependencies = record.dependencies().to_vec();
         let subject = Subject { address, resource_type, provider, target, node, dependencies };
         Self { identity: Some(record.identity.clone()), ..Self::of(subject, prior, action) }

@@ -9,6 +9,7 @@ use super::model::PlanOptions;
 use crate::configuration::evaluate::{desired, violated};
 use crate::configuration::expand::{Expanded, Instance};
 use crate::configuration::graph::Graph;
+use crate::configuration::leaving::LeavingNodes;
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::configuration::static_values::StaticValues;
 use crate::model::{Address, Attributes, Diagnostic, Value, seal_attributes};
@@ -21,14 +22,20 @@ pub(crate) struct Inputs<'a> {
     pub expanded: &'a Expanded,
     pub graph: &'a Graph,
     pub static_values: &'a StaticValues,
+    pub leaving: &'a LeavingNodes,
     pub key: &'a SealKey,
     pub options: &'a PlanOptions,
 }
 
 impl<'a> Inputs<'a> {
-    /// Returns the target of a record. Returns `None` if its node or its type does not exist any more.
+    /// Returns the target of a record. Returns `None` if its type does not exist any more, or its node does not and the state does not remember how to reach it.
     pub(super) fn target_of(&self, address: &Address, record: &Record) -> Option<Target> {
-        self.expanded.target(&address.resource, &record.provider, &record.target)
+        self.leaving.target(self.expanded, &address.resource, &record.provider, &record.target)
+    }
+
+    /// Returns the target at which the object of a record is read. Returns `None` if it cannot be reached.
+    pub(super) fn reachable_target_of(&self, address: &Address, record: &Record) -> Option<Target> {
+        self.target_of(address, record).filter(|_| !self.leaving.is_cut_off(self.expanded, address, record))
     }
 
     /// Returns the identity of an instance, if it is known before anything is read.

@@ -54,7 +54,7 @@ pub(super) fn nodes(inputs: &Inputs, prior: &Prior, selected: &Selected) -> Node
     let on_holders = on_holders.filter(|i| matches!(&i.target, Target::Node(node) if holders.contains(&node.name)));
     let of_manifest = instances.into_iter().chain(on_holders).map(|i| (&i.provider, Some(i.target.clone())));
     let records = prior.records.iter().filter(|(address, _)| selected.contains(address));
-    let of_records = records.map(|(address, record)| (&record.provider, inputs.target_of(address, record)));
+    let of_records = records.map(|(address, record)| (&record.provider, inputs.reachable_target_of(address, record)));
     let mut nodes = BTreeMap::new();
     for (alias, target) in of_manifest.chain(of_records) {
         if let Some(Target::Node(node)) = target

@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json};
 use super::planned_rollout::PlannedRollout;
 use super::policy_result::PolicyResult;
 use crate::configuration::expand::Expanded;
-use crate::model::{Address, CheckResult, Node, NodeChange, NodeName, Pattern, Replacement};
+use crate::model::{Address, CheckResult, Departure, LeavingNode, Node, NodeChange, NodeName, Pattern, Replacement};
 use crate::provider::{Action, Consequence, ObjectChange};
 
 /// The version of the plan file format that this version of moorfast writes and reads.
@@ -61,6 +61,9 @@ pub struct Plan {
     pub rollouts: Vec<PlannedRollout>,
     /// The nodes whose machines differ from the recorded ones, the most severe first.
     pub nodes: Vec<NodeChange>,
+    /// The nodes that leave.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<LeavingNode>,
     /// Warnings for the user, one line each.
     pub warnings: Vec<String>,
 }
@@ -82,6 +85,9 @@ pub struct PlanOptions {
     /// The nodes whose recorded machine another machine may replace.
     #[serde(default)]
     pub replace_nodes: Vec<Replacement>,
+    /// The nodes whose machine does not exist any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dead_nodes: Vec<NodeName>,
 }
 
 /// The mode of a plan.
@@ -187,6 +193,11 @@ pub enum Reason {
     },
     /// The object belongs to a machine that another machine replaced.
     OtherMachine,
+    /// The node of the instance leaves.
+    NodeLeaves {
+        /// How it leaves.
+        how: Departure,
+    },
 }
 
 /// The argument of a resource that selects its instances.

@@ -18,8 +18,8 @@ use super::readings::{ReadingKey, Readings};
 use super::selected::Selected;
 use super::superseded::{self, superseded};
 use crate::configuration::expand::Expanded;
-use crate::model::{Address, Diagnostic, NodeName, Recorded};
-use crate::provider::{Action, ProviderError};
+use crate::model::{Address, Departure, Diagnostic, NodeName, Recorded};
+use crate::provider::{Action, Class, ProviderError};
 
 /// The decisions about the recorded instances that are removed.
 #[derive(Default)]
@@ -78,7 +78,10 @@ fn removal(
 ) -> Result<Removal, ProviderError> {
     let expanded = inputs.expanded;
     let everything = inputs.options.mode == PlanMode::Destroy;
-    let released = expanded.removed.iter().any(|r| !r.destroy && address.matches(&r.from));
+    let departure = inputs.leaving.departure_of(expanded, address, record);
+    let released = departure == Some(Departure::Released)
+        || expanded.removed.iter().any(|r| !r.destroy && address.matches(&r.from));
+    let is_cut_off = inputs.leaving.is_cut_off(expanded, address, record);
     let reachable = inputs.target_of(address, record).is_some();
     let reading = readings.take(&ReadingKey::Former(address.clone()));
     let superseded = superseded(address, record, |_| false, readings);
@@ -87,7 +90,7 @@ fn removal(
         Ok(_) if draft.machines.former.contains(address) => (None, Vec::new()),
         Ok(reading) => reading,
         Err(_) if released => (None, Vec::new()),
-        Err(error) => return Err(error),
+        Err(error) => return Err(advised(error, departure, record)),
     };
     let claimed = |record: &Record| !everything && is_claimed(&draft.owners, record);
     superseded.retain(|superseded| superseded.observed.is_some() && !released && !claimed(&superseded.record));
@@ -116,9 +119,14 @@ fn removal(
     let observed = observed.filter(|_| is_removed || action != Action::Delete);
     let before = sealed.filter(|_| observed.is_some());
     let reason = match inputs.options.mode {
-        _ if observed.is_none() && reachable && !released => Reason::Gone,
+        // Nothing is known about an object that was not read.
+        _ if observed.is_none() && reachable && !released && !is_cut_off => Reason::Gone,
+        PlanMode::Destroy if is_cut_off => Reason::NodeLeaves { how: Departure::Dead },
         PlanMode::Destroy => Reason::Destroy,
-        PlanMode::Normal | PlanMode::RefreshOnly => reason_of_removal(expanded, address, record),
+        PlanMode::Normal | PlanMode::RefreshOnly => match departure.filter(|_| reachable) {
+            Some(how) => Reason::NodeLeaves { how },
+            None => reason_of_removal(expanded, address, record),
+        },
     };
     let decision = Decision {
         drift: Drifted::of(inputs, address, record, before.as_ref()).drift,
@@ -134,6 +142,18 @@ fn removal(
         values: None,
     };
     Ok(Removal { decision, warning, error })
+}
+
+/// Returns the error of an object on a node that leaves, with what to do if its machine does not answer any more.
+fn advised(error: ProviderError, departure: Option<Departure>, record: &Record) -> ProviderError {
+    if departure != Some(Departure::Destroyed) || error.class != Class::Unreachable {
+        return error;
+    }
+    let node = &record.target;
+    error.help(format!(
+        "the node {node} leaves, and what moorfast made on it is destroyed; if its machine does not exist any more: --dead-node {node}; \
+         to keep everything as it is: [[removed]] with from = \"nodes.{node}\" and destroy = false"
+    ))
 }
 
 /// Returns the reason why the manifest does not have this instance any more.

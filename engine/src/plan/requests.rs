@@ -23,7 +23,7 @@ pub(super) fn known_objects(
 ) -> ReadRequests {
     let mut requests = Batches::default();
     for (address, record) in prior.records.iter().filter(|(address, _)| selected.contains(address)) {
-        let Some(target) = inputs.target_of(address, record).filter(&is_read) else { continue };
+        let Some(target) = inputs.reachable_target_of(address, record).filter(&is_read) else { continue };
         let Some(mut request) = inputs.expanded.read_request(address, record.shared()) else { continue };
         let instance = inputs.expanded.instance(address).filter(|_| inputs.options.mode != PlanMode::Destroy);
         // If the identity changed, the old object is read by its record and the new one by the manifest.

@@ -13,6 +13,7 @@ use super::model::{Change, PlanOptions};
 use super::prior::Prior;
 use crate::configuration::expand::{Expanded, Instance};
 use crate::configuration::graph::Graph;
+use crate::configuration::leaving::LeavingNodes;
 use crate::configuration::static_values::StaticValues;
 use crate::manifest::tests::{load, render};
 use crate::model::{Address, Attribute, Attributes, Kind, Recorded, Schema, Value};
@@ -26,6 +27,7 @@ pub(super) struct Configuration {
     expanded: Expanded,
     graph: Graph,
     static_values: StaticValues,
+    pub leaving: LeavingNodes,
     key: SealKey,
     pub options: PlanOptions,
 }
@@ -40,12 +42,19 @@ impl Configuration {
         let expanded = Expanded::new(Arc::new(manifest), BTreeMap::new(), catalog, Arc::default()).unwrap();
         let mut graph = Graph::new(&expanded).unwrap();
         let static_values = StaticValues::new(&expanded, &mut graph).unwrap();
-        Self { expanded, graph, static_values, key: SealKey::from_bytes([7; 32]), options: PlanOptions::default() }
+        Self {
+            expanded,
+            graph,
+            static_values,
+            leaving: LeavingNodes::default(),
+            key: SealKey::from_bytes([7; 32]),
+            options: PlanOptions::default(),
+        }
     }
 
     pub fn inputs(&self) -> Inputs<'_> {
-        let Self { expanded, graph, static_values, key, options } = self;
-        Inputs { expanded, graph, static_values, key, options }
+        let Self { expanded, graph, static_values, leaving, key, options } = self;
+        Inputs { expanded, graph, static_values, leaving, key, options }
     }
 
     pub fn instance(&self, text: &str) -> &Instance {

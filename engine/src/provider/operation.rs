@@ -29,7 +29,7 @@ pub struct Operation {
     pub objects: Vec<ObjectChange>,
     /// The consequences that the plan showed. A provider causes no consequence that is not in this list.
     pub consequences: Vec<Consequence>,
-    /// Whether this is a deletion because the machine of the object was replaced.
+    /// Whether this is a deletion because the machine of the object was replaced or does not exist any more.
     pub machine_gone: bool,
     /// How long the operation may take in all, from `timeouts`.
     pub timeout: Option<Duration>,

@@ -99,6 +99,12 @@ pub trait ResourceType: Any + Send + Sync {
         true
     }
 
+    /// Whether an object on a node is reached through the machine of this node. Otherwise it can still be read and destroyed when the machine does not exist any more,
+    /// for example the membership of a node in a cluster, which the other members know.
+    fn is_reached_through_node(&self) -> bool {
+        self.declaration().target_kind == TargetKind::Node
+    }
+
     /// Whether objects of this type have a health, so that [`Connection::wait_until_healthy`](super::Connection::wait_until_healthy) can be called for them.
     fn has_health(&self) -> bool {
         false

@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::{ApplyContext, ApplyOptions, Report, apply, describe};
 use crate::check::{When, run_checks};
 use crate::configuration::expand::{Binding, Expanded};
+use crate::configuration::leaving::LeavingNodes;
 use crate::configuration::moves;
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::model::{
-    Address, CheckResult, Decoded, Diagnostic, NodeChange, NodeName, Pattern, Value, error_codes, suggest,
+    Address, CheckResult, Decoded, Diagnostic, LeavingNode, NodeChange, NodeName, Pattern, Value, error_codes, suggest,
 };
 use crate::plan::{
     Change, Draft, Inputs, Machines, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, Planner,
@@ -71,14 +72,16 @@ impl Workspace {
                 return Err(Failure::Manifest(lost));
             }
         }
+        let leaving = leaving_nodes(&expanded, &decoded, options).map_err(Failure::Manifest)?;
         let session = Session::open(&expanded, aliases(&expanded, state), &self.data_dir, events, interrupt).await?;
-        let inputs = Inputs { expanded: &expanded, graph, static_values, key, options };
+        let inputs = Inputs { expanded: &expanded, graph, static_values, leaving: &leaving, key, options };
         let planner = Planner { inputs, session: &session, tolerates_unread };
         let draft = tokio::select! {
             draft = planner.run(&decoded) => draft,
             () = interrupt.stop.cancelled() => Err(Failure::Interrupted),
         };
         let made = draft.and_then(|mut draft| Ok((self.assemble(&expanded, &mut draft, state, key, options)?, draft)));
+        let made = made.map(|(plan, draft)| (with_leaving(plan, &leaving), draft));
         let (mut plan, draft) = match made {
             Ok(made) => made,
             Err(failure) => {
@@ -104,6 +107,7 @@ impl Workspace {
             stale: Default::default(),
             unread: draft.unread.iter().cloned().collect(),
             unapproved,
+            leaving,
             machines: draft.machines,
             owners: draft.owners,
             known_machines: state.nodes.clone(),
@@ -141,6 +145,7 @@ impl Workspace {
             changes: std::mem::take(&mut draft.changes),
             drift: std::mem::take(&mut draft.drift),
             nodes: draft.machines.changes.clone(),
+            leaving: Vec::new(),
             warnings: expanded.warnings.iter().map(one_line).chain(draft.warnings.iter().cloned()).collect(),
         })
     }
@@ -387,6 +392,26 @@ fn check_nodes(expanded: &Expanded, options: &PlanOptions) -> Result<(), Failure
     };
     let errors: Vec<_> = options.replace_nodes.iter().map(|r| &r.node).filter(|n| !known(n)).map(error).collect();
     if errors.is_empty() { Ok(()) } else { Err(Failure::Manifest(errors)) }
+}
+
+/// Returns the nodes that leave. A refresh only reads, and only nodes of the inventory.
+fn leaving_nodes(
+    expanded: &Expanded,
+    state: &Decoded<'_>,
+    options: &PlanOptions,
+) -> Result<LeavingNodes, Vec<Diagnostic>> {
+    match options.mode {
+        PlanMode::RefreshOnly => Ok(LeavingNodes::default()),
+        mode => LeavingNodes::of(expanded, state, &options.dead_nodes, mode == PlanMode::Destroy),
+    }
+}
+
+/// Returns `plan` with the nodes that leave and have changes.
+fn with_leaving(mut plan: Plan, leaving: &LeavingNodes) -> Plan {
+    let nodes: BTreeSet<&NodeName> = plan.changes.iter().filter_map(|change| change.node.as_ref()).collect();
+    let leaves = |node: &NodeName| Some(LeavingNode { node: node.clone(), departure: leaving.departure(node)? });
+    plan.leaving = nodes.into_iter().filter_map(leaves).collect();
+    plan
 }
 
 /// Returns the digests of what the plan was made from: `read`, the static data and the files.

@@ -66,13 +66,16 @@ pub struct World {
     pub busy: Vec<String>,
     /// The host key and the machine-id of the machine of each node. The defaults are `key` and `id`.
     pub machines: BTreeMap<String, (String, String)>,
+    /// The nodes whose machine does not answer.
+    pub dead: Vec<String>,
     /// The host keys that are trusted besides `key`.
     pub trusted: Vec<String>,
     /// The keys that `mem_local` read, in order.
     pub read_here: Vec<String>,
 }
 
-/// The provider `mem` with the types `mem_item`, `mem_box`, `mem_file` (on a node) and `mem_badge` (bound to the machine of its node).
+/// The provider `mem` with the types `mem_item`, `mem_box`, `mem_file` (on a node), `mem_member` (on a node, but reached without it) and `mem_badge` (bound to the
+/// machine of its node).
 #[derive(Clone, Default)]
 pub struct Memory(pub Arc<Mutex<World>>);
 
@@ -112,6 +115,18 @@ impl Memory {
     fn is_trusted(&self, node: &str) -> bool {
         let (key, _) = self.machine(node);
         key == format!("key-{node}") || self.world().trusted.contains(&key)
+    }
+
+    /// Returns the error of a node whose machine does not answer.
+    fn death(&self, target: &Target, resource_type: &dyn ResourceType) -> Result<(), ProviderError> {
+        match target {
+            Target::Node(node)
+                if resource_type.is_reached_through_node() && self.world().dead.contains(&node.name.0) =>
+            {
+                Err(ProviderError::new(Class::Unreachable, format!("{} does not answer", node.name)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns the error of a target that does not answer yet.
@@ -165,6 +180,7 @@ impl Memory {
     }
 
     fn perform(&self, target: &Target, operation: &Operation) -> Result<Applied, ProviderError> {
+        self.death(target, operation.resource_type.as_ref())?;
         if is_bundle(&operation.resource_type) {
             return Ok(bundle::perform(&mut self.world(), operation));
         }
@@ -237,6 +253,8 @@ struct Item {
     declaration: Declaration,
     /// Whether the item belongs to the machine of its node.
     is_bound: bool,
+    /// Whether the item is on a node and is reached without the machine of this node.
+    is_elsewhere: bool,
 }
 
 impl Item {
@@ -250,7 +268,7 @@ impl Item {
                 Attribute::computed("id", Kind::String, "Made of key, value and material."),
             ],
         );
-        Self { declaration: Declaration { name, target_kind, schema }, is_bound: false }
+        Self { declaration: Declaration { name, target_kind, schema }, is_bound: false, is_elsewhere: false }
     }
 }
 
@@ -272,6 +290,10 @@ impl ResourceType for Item {
 
     fn is_bound_to_machine(&self) -> bool {
         self.is_bound
+    }
+
+    fn is_reached_through_node(&self) -> bool {
+        self.declaration.target_kind == TargetKind::Node && !self.is_elsewhere
     }
 
     fn has_health(&self) -> bool {
@@ -338,6 +360,7 @@ impl Provider for Memory {
             Arc::new(Item::new("mem_item", TargetKind::Provider)),
             Arc::new(Item::new("mem_box", TargetKind::Provider)),
             Arc::new(Item::new("mem_file", TargetKind::Node)),
+            Arc::new(Item { is_elsewhere: true, ..Item::new("mem_member", TargetKind::Node) }),
             Arc::new(Item { is_bound: true, ..Item::new("mem_badge", TargetKind::Provider) }),
             Arc::new(Bundle::default()),
         ]
@@ -357,6 +380,9 @@ impl Provider for Memory {
 impl Connection for Memory {
     async fn identify(&self, target: &Target) -> Result<Option<Identified>, ProviderError> {
         let Target::Node(node) = target else { return Ok(None) };
+        if self.world().dead.contains(&node.name.0) {
+            return Err(ProviderError::new(Class::Unreachable, format!("{} does not answer", node.name)));
+        }
         let (key, id) = self.machine(&node.name.0);
         let machine = Machine { host_keys: vec![key], machine_id: Some(id), boot_id: None, address: String::new() };
         Ok(Some(Identified { machine, trusted: self.is_trusted(&node.name.0) }))
@@ -394,7 +420,7 @@ impl Connection for Memory {
             let wanted = r.desired.clone().unwrap_or_default();
             Some(Observed { attributes: marked(found.attributes, &wanted), ..found })
         };
-        requests.iter().map(|r| Ok(look(r))).collect()
+        requests.iter().map(|r| self.death(target, r.resource_type.as_ref()).map(|()| look(r))).collect()
     }
 
     async fn removal_consequences(

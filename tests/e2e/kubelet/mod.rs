@@ -2,5 +2,6 @@
 
 mod drain;
 mod example;
+mod leaving;
 mod replacement;
 mod rollout;

@@ -8,7 +8,8 @@ use moorfast_state::{Intent, Outcome, Output, Record, StateError};
 
 use super::operations::Journal;
 use crate::apply::context::ApplyContext;
-use crate::model::{Address, Machine, NodeName};
+use crate::model::decoded::CONNECTION;
+use crate::model::{Address, Machine, Node, NodeConnection, NodeName};
 use crate::plan::{Change, PlanMode};
 use crate::provider::Action;
 
@@ -105,17 +106,20 @@ impl Journal<'_> {
         self.lock.set_outputs(outputs).await
     }
 
-    /// Records machines, including newly approved ones, so that a replacement is noticed later.
+    /// Records machines, including newly approved ones, so that a replacement is noticed later, and the connections to them, so that a node that left the inventory can
+    /// still be reached.
     ///
     /// # Errors
     /// If the state cannot be written.
     pub async fn record_machines<'m>(
         &self,
         context: &ApplyContext,
-        machines: impl IntoIterator<Item = (&'m NodeName, &'m Machine)>,
+        machines: impl IntoIterator<Item = (&'m Node, &'m Machine)>,
     ) -> Result<(), StateError> {
-        let writes = machines.into_iter().filter_map(|(NodeName(name), machine)| {
-            let now = serde_json::to_value(machine).ok()?;
+        let writes = machines.into_iter().filter_map(|(node, machine)| {
+            let mut now = serde_json::to_value(machine).ok()?;
+            now[CONNECTION] = serde_json::to_value(NodeConnection::from(node)).ok()?;
+            let name = &node.name.0;
             (context.known_machines.get(name) != Some(&now)).then(|| self.lock.set_node(name, now))
         });
         try_join_all(writes).await.map(drop)

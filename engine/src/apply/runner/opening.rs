@@ -53,7 +53,7 @@ async fn record_machines(context: &ApplyContext, journal: &Journal<'_>) -> Resul
     let ApplyContext { machines, expanded, session, .. } = context;
     let allowed = machines.seen.iter().filter(|(node, _)| machines.unapproved(node).is_none());
     let answering: Vec<_> = allowed.filter_map(|(node, machine)| Some((expanded.nodes.get(node)?, machine))).collect();
-    journal.record_machines(context, answering.iter().map(|(node, machine)| (&node.name, *machine))).await?;
+    journal.record_machines(context, answering.iter().map(|(node, machine)| (node.as_ref(), *machine))).await?;
     // The provider trusts a machine only after the state has recorded it, so that the next run knows it even if this run is killed.
     for (node, machine) in answering {
         let alias = machines.accepted.get(&node.name);

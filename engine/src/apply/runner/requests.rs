@@ -58,6 +58,7 @@ pub(super) fn deletion(
     let observed = item.former.as_ref().or(item.observed.as_ref());
     Operation {
         timeout: context.timeout(&change.address, "delete"),
+        machine_gone: context.is_of_dead_node(change),
         ..operation(change, resource_type, item, OperationAction::Delete, observed)
     }
 }

@@ -429,6 +429,8 @@ impl NodeOperation<'_> {
         let wait =
             Wait { cluster: self.cluster, address: &self.operation.address, what: &what, deadline: self.deadline };
         let notes = match condition(&node, "Ready") {
+            // The Node of a dead machine stays Ready for a while.
+            Readiness::Ready if self.operation.machine_gone => Vec::new(),
             Readiness::Ready => drain::drain(&wait, self.name, Eviction::ALL).await.map(|()| Vec::new())?,
             // The pods of a stopped machine never terminate: the garbage collector removes them when the Node is deleted.
             Readiness::Waiting(_) | Readiness::Failed(_) => {
