@@ -115,7 +115,7 @@ async fn a_dead_machine_needs_the_option() {
     let plan = bench.plan(&dead("n1")).await.unwrap();
     assert_eq!(plan.leaving[0].departure, Departure::Dead);
     let mut changed = changes(&plan);
-    changed.sort();
+    changed.sort_by(|(one, _), (other, _)| one.cmp(other));
     let expected = [("mem_badge", Action::Delete), ("mem_file", Action::Forget), ("mem_member", Action::Delete)];
     assert_eq!(changed, expected.map(|(name, action)| (name.to_owned(), action)));
     let of_file = plan.changes.iter().find(|c| c.address.to_string() == "mem_file.unit[\"n1\"]").unwrap();
