@@ -92,6 +92,21 @@ async fn another_machine_that_answers_is_not_changed() {
 }
 
 #[tokio::test]
+async fn a_renamed_node_keeps_its_objects() {
+    let bench = leaving().await;
+    bench.write(&manifest(&["n0", "n2"]));
+    bench.memory.world().machines.insert("n2".to_owned(), ("key-n2".to_owned(), "id-n1".to_owned()));
+    let plan = bench.plan(&everything()).await.unwrap();
+    assert_eq!(plan.leaving[0].departure, Departure::Renamed);
+    bench.apply(&everything()).await;
+    assert!(!bench.memory.world().log.contains(&"delete n1:/unit".to_owned()));
+    assert!(bench.memory.world().items.contains_key("n1:/unit"));
+    // Its registration has another name now.
+    assert!(bench.memory.world().log.contains(&"delete n1".to_owned()));
+    assert_forgotten(&bench).await;
+}
+
+#[tokio::test]
 async fn a_released_node_is_neither_read_nor_changed() {
     let bench = leaving().await;
     bench.write(&(manifest(&["n0"]) + "[[removed]]\nfrom = \"nodes.n1\"\ndestroy = false\n"));

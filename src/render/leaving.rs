@@ -34,6 +34,12 @@ pub fn headline(plan: &Plan, LeavingNode { node, departure }: &LeavingNode) -> S
             let records = counted(of_node().count(), "object");
             format!("{node}: stays as it is; {records} only removed from the state")
         }
+        Departure::Renamed => {
+            let kept = counted(on_machine, "object");
+            format!(
+                "{node}: its machine is another node of the inventory now; {kept} on it only removed from the state{elsewhere}"
+            )
+        }
         Departure::Dead => {
             let lost = counted(on_machine, "object");
             let destroyed = if elsewhere.is_empty() { String::new() } else { format!("; destroys{}", &elsewhere[5..]) };

@@ -231,6 +231,7 @@ fn reason_line(reason: &Reason) -> Option<String> {
         Reason::NodeLeaves { how } => match how {
             Departure::Destroyed => "because its node is not in the inventory any more".to_owned(),
             Departure::Released => "because its node left the inventory and is kept as it is".to_owned(),
+            Departure::Renamed => "because its machine is another node of the inventory now".to_owned(),
             Departure::Dead => "because the machine of its node does not exist any more".to_owned(),
         },
         Reason::OtherMachine => "because its node is now another machine".to_owned(),

@@ -12,6 +12,8 @@ pub enum Departure {
     Destroyed,
     /// Its machine and its objects stay as they are, and are removed from the state: `[[removed]]` with `destroy = false`.
     Released,
+    /// Its machine is another node of the inventory now. Objects on it stay, and are removed from the state.
+    Renamed,
     /// Its machine does not exist any more. Objects on it are removed from the state, and its objects in clusters are destroyed: `--dead-node`.
     Dead,
 }

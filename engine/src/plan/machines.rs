@@ -24,6 +24,8 @@ pub(crate) struct Machines {
     pub accepted: BTreeMap<NodeName, String>,
     /// The instances that are recorded on a replaced machine.
     pub former: HashSet<Address>,
+    /// The nodes that left the inventory and whose machine is another node of the inventory.
+    pub renamed: BTreeSet<NodeName>,
     /// The nodes that are not read, because nobody approved their machine.
     unread_nodes: BTreeSet<NodeName>,
 }
@@ -64,6 +66,20 @@ pub(super) fn nodes(inputs: &Inputs, prior: &Prior, selected: &Selected) -> Node
         }
     }
     nodes
+}
+
+/// Takes the nodes out of `identified` that left the inventory, and whose machine is another node of the inventory: they were renamed.
+pub(super) fn take_renamed(inputs: &Inputs, identified: &mut BTreeMap<NodeName, Identified>) -> BTreeSet<NodeName> {
+    let inventory = &inputs.expanded.nodes;
+    let stays = identified.iter().filter(|(name, _)| inventory.contains_key(name));
+    let ids: HashSet<String> = stays.filter_map(|(_, identity)| identity.machine.machine_id.clone()).collect();
+    let is_renamed = |name: &NodeName, identity: &Identified| {
+        !inventory.contains_key(name) && identity.machine.machine_id.as_ref().is_some_and(|id| ids.contains(id))
+    };
+    let renamed = identified.iter().filter(|(name, identity)| is_renamed(name, identity));
+    let renamed: BTreeSet<NodeName> = renamed.map(|(name, _)| name.clone()).collect();
+    identified.retain(|name, _| !renamed.contains(name));
+    renamed
 }
 
 /// Compares the machines that answer with the recorded ones.

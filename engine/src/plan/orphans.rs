@@ -78,7 +78,12 @@ fn removal(
 ) -> Result<Removal, ProviderError> {
     let expanded = inputs.expanded;
     let everything = inputs.options.mode == PlanMode::Destroy;
-    let departure = inputs.leaving.departure_of(expanded, address, record);
+    let node = NodeName(record.target.clone());
+    let is_renamed = draft.machines.renamed.contains(&node);
+    let departure = match is_renamed {
+        true => Some(Departure::Renamed),
+        false => inputs.leaving.departure_of(expanded, address, record),
+    };
     let released = departure == Some(Departure::Released)
         || expanded.removed.iter().any(|r| !r.destroy && address.matches(&r.from));
     let is_cut_off = inputs.leaving.is_cut_off(expanded, address, record);
@@ -86,6 +91,8 @@ fn removal(
     let reading = readings.take(&ReadingKey::Former(address.clone()));
     let superseded = superseded(address, record, |_| false, readings);
     let (observed, mut superseded) = match reading.and_then(|observed| Ok((observed, superseded?))) {
+        // The other node owns the object now.
+        _ if is_renamed => (None, Vec::new()),
         // An object on another machine was never ours.
         Ok(_) if draft.machines.former.contains(address) => (None, Vec::new()),
         Ok(reading) => reading,
@@ -120,7 +127,7 @@ fn removal(
     let before = sealed.filter(|_| observed.is_some());
     let reason = match inputs.options.mode {
         // Nothing is known about an object that was not read.
-        _ if observed.is_none() && reachable && !released && !is_cut_off => Reason::Gone,
+        _ if observed.is_none() && reachable && !released && !is_cut_off && !is_renamed => Reason::Gone,
         PlanMode::Destroy if is_cut_off => Reason::NodeLeaves { how: Departure::Dead },
         PlanMode::Destroy => Reason::Destroy,
         PlanMode::Normal | PlanMode::RefreshOnly => match departure.filter(|_| reachable) {

@@ -81,11 +81,13 @@ impl Planner<'_> {
         let mut readings = calls::read_all(session, requests).await;
 
         let nodes = machines::nodes(inputs, prior, selected);
-        let identified = calls::identify(session, &nodes).await;
+        let mut identified = calls::identify(session, &nodes).await;
+        let renamed = machines::take_renamed(inputs, &mut identified);
         let assessments =
             machines::assess(identified, &nodes, &prior.machines, inputs.options).map_err(Failure::Manifest)?;
         let accepted = calls::accept(session, &nodes, &assessments).await;
         let mut machines = Machines::of(assessments, accepted, inputs.options.mode);
+        machines.renamed = renamed;
         machines.explain_readings(&mut readings, |key| machines::node_of_reading(inputs, prior, key));
 
         let again = machines::drop_former_records(inputs, prior, &mut machines);

@@ -15,7 +15,8 @@ use crate::configuration::leaving::LeavingNodes;
 use crate::configuration::moves;
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::model::{
-    Address, CheckResult, Decoded, Diagnostic, LeavingNode, NodeChange, NodeName, Pattern, Value, error_codes, suggest,
+    Address, CheckResult, Decoded, Departure, Diagnostic, LeavingNode, NodeChange, NodeName, Pattern, Value,
+    error_codes, suggest,
 };
 use crate::plan::{
     Change, Draft, Inputs, Machines, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, Planner,
@@ -81,7 +82,7 @@ impl Workspace {
             () = interrupt.stop.cancelled() => Err(Failure::Interrupted),
         };
         let made = draft.and_then(|mut draft| Ok((self.assemble(&expanded, &mut draft, state, key, options)?, draft)));
-        let made = made.map(|(plan, draft)| (with_leaving(plan, &leaving), draft));
+        let made = made.map(|(plan, draft)| (with_leaving(plan, &leaving, &draft.machines), draft));
         let (mut plan, draft) = match made {
             Ok(made) => made,
             Err(failure) => {
@@ -407,9 +408,13 @@ fn leaving_nodes(
 }
 
 /// Returns `plan` with the nodes that leave and have changes.
-fn with_leaving(mut plan: Plan, leaving: &LeavingNodes) -> Plan {
+fn with_leaving(mut plan: Plan, leaving: &LeavingNodes, machines: &Machines) -> Plan {
     let nodes: BTreeSet<&NodeName> = plan.changes.iter().filter_map(|change| change.node.as_ref()).collect();
-    let leaves = |node: &NodeName| Some(LeavingNode { node: node.clone(), departure: leaving.departure(node)? });
+    let leaves = |node: &NodeName| {
+        let departure = leaving.departure(node)?;
+        let is_renamed = machines.renamed.contains(node);
+        Some(LeavingNode { node: node.clone(), departure: if is_renamed { Departure::Renamed } else { departure } })
+    };
     plan.leaving = nodes.into_iter().filter_map(leaves).collect();
     plan
 }
