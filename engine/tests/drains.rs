@@ -240,6 +240,23 @@ fn an_interrupted_drain_is_undone() {
     });
 }
 
+#[test]
+fn a_resource_that_is_no_node_of_each_node_cannot_be_drained() {
+    run(async {
+        let error = async |from: &str, to: &str| {
+            let bench = Bench::default();
+            bench.write(&FLEET.manifest("1").replace(from, to));
+            bench.plan(&everything()).await.unwrap_err().to_string()
+        };
+        let text = error("resource = \"mem_badge.node\" }", "resource = \"mem_file.f0\" }").await;
+        assert!(text.contains("`mem_file` does not represent nodes of a cluster"), "{text}");
+        let text =
+            error("[resource.mem_badge.node]\non = { role = \"worker\" }", "[resource.mem_badge.node]\non = \"n0\"")
+                .await;
+        assert!(text.contains("has no instance for the node `n1`"), "{text}");
+    });
+}
+
 /// Two rollouts, of which the second waits for the first.
 #[test]
 fn a_rollout_starts_after_another_one() {

@@ -98,6 +98,7 @@ async fn a_renamed_node_keeps_its_objects() {
     bench.memory.world().machines.insert("n2".to_owned(), ("key-n2".to_owned(), "id-n1".to_owned()));
     let plan = bench.plan(&everything()).await.unwrap();
     assert_eq!(plan.leaving[0].departure, Departure::Renamed);
+    assert_eq!(plan.drift, []);
     bench.apply(&everything()).await;
     assert!(!bench.memory.world().log.contains(&"delete n1:/unit".to_owned()));
     assert!(bench.memory.world().items.contains_key("n1:/unit"));
@@ -114,6 +115,7 @@ async fn a_released_node_is_neither_read_nor_changed() {
     let before = items(&bench);
     let plan = bench.plan(&everything()).await.unwrap();
     assert_eq!(plan.leaving[0].departure, Departure::Released);
+    assert_eq!(plan.drift, []);
     assert!(changes(&plan).iter().all(|(_, action)| *action == Action::Forget), "{:?}", changes(&plan));
     bench.apply(&everything()).await;
     assert_eq!(items(&bench), before);
@@ -129,6 +131,7 @@ async fn a_dead_machine_needs_the_option() {
 
     let plan = bench.plan(&dead("n1")).await.unwrap();
     assert_eq!(plan.leaving[0].departure, Departure::Dead);
+    assert_eq!(plan.drift, []);
     let mut changed = changes(&plan);
     changed.sort_by(|(one, _), (other, _)| one.cmp(other));
     let expected = [("mem_badge", Action::Delete), ("mem_file", Action::Forget), ("mem_member", Action::Delete)];

@@ -197,6 +197,10 @@ pub(super) fn removed<'a>(loader: &mut Loader, reader: &mut Reader<'a>, table: T
     let destroy = reader.flag(fields.take("destroy")).unwrap_or(true);
     if let Some(node) = fields.peek("from").and_then(removed_node) {
         fields.take("from");
+        if loader.is_module {
+            let help = "the inventory belongs to the root; move this block there";
+            reader.error(span, "a module has no nodes that could leave", help);
+        }
         loader.manifest.removed_nodes.push(RemovedNode { span, node, destroy });
         return reader.finish(fields, "`removed`");
     }

@@ -29,7 +29,7 @@ impl Drifted {
         };
         let is_changed = after.is_some();
         // The record of an incomplete operation does not say how the object was, and without a target the status is unknown.
-        let is_known = !record.incomplete && inputs.target_of(address, record).is_some();
+        let is_known = !record.incomplete && inputs.reachable_target_of(address, record).is_some();
         let (target, before) = (&record.target, &record.attributes);
         let drift = || Drift { address: address.clone(), target: target.clone(), before: before.clone(), after };
         Self { is_changed, drift: is_known.then(drift) }

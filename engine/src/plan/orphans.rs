@@ -136,7 +136,7 @@ fn removal(
         },
     };
     let decision = Decision {
-        drift: Drifted::of(inputs, address, record, before.as_ref()).drift,
+        drift: Drifted::of(inputs, address, record, before.as_ref()).drift.filter(|_| !is_renamed),
         change: Change {
             reasons: std::iter::once(reason).chain(superseded::reasons(&superseded)).collect(),
             before,

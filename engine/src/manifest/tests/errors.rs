@@ -246,3 +246,39 @@ max_unavailable = "250%"
     )]);
     insta::assert_snapshot!(text);
 }
+
+#[test]
+fn a_rollout_waits_for_existing_rollouts_and_drains_by_a_resource() {
+    let text = problems(&[(
+        "main.toml",
+        r#"
+[nodes.gpu01]
+
+[rollout.workers]
+nodes = ["gpu01"]
+after = ["rollout.wrokers", "check.a"]
+drain = { timeout = "soon", force = "yes", ignore_daemonsets = true }
+
+[rollout.others]
+nodes = ["gpu01"]
+drain = { resource = 'kubernetes_node.a["gpu01"]' }
+
+[rollout.last]
+nodes = ["gpu01"]
+drain = { resource = "kubernetes_node.a", resources = ["ssh_file.motd"] }
+"#,
+    )]);
+    for part in [
+        "unknown rollout `wrokers`",
+        "`check.a` is not a rollout",
+        "`drain` of the rollout `workers` has no `resource`",
+        "`soon` is not a duration",
+        "`force` must be",
+        "unknown attribute `ignore_daemonsets` in `drain` of the rollout `workers`",
+        "`kubernetes_node.a[\"gpu01\"]` cannot be drained",
+        "the manifest has no `kubernetes_node.a`",
+        "the manifest has no `ssh_file.motd`",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+}
