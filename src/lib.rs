@@ -20,6 +20,7 @@ mod error_codes;
 mod exit;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod generated;
 mod globals;
 mod hints;
 mod inputs;

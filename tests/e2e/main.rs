@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod adoption;
 mod bootstrap;
 mod certificates;
 mod cli;

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    Applied, Class, Consequence, DataRequest, DrainRequest, Finding, NodeNetwork, Observed, Operation, PlanRequest,
-    Proposal, ProviderError, ReadRequest, Target,
+    Applied, Class, Consequence, DataRequest, Described, DrainRequest, Existing, Finding, NodeNetwork, Observed,
+    Operation, PlanRequest, Proposal, ProviderError, ReadRequest, Target,
 };
 use crate::model::{Address, Attributes, Identified, Machine};
 
@@ -101,6 +101,16 @@ pub trait Connection: Send + Sync {
             Err(ProviderError::new(Class::Invalid, summary))
         };
         requests.iter().map(unread).collect()
+    }
+
+    /// Returns what a manifest would say about existing objects of the target, for those of `wanted` that the provider knows. Changes nothing.
+    ///
+    /// An object whose content is secret, or cannot be written in a manifest, is returned with the reason instead of its attributes.
+    ///
+    /// # Errors
+    /// If the target cannot be read, or an object of `wanted` does not exist.
+    async fn describe(&self, _target: &Target, _wanted: &[Existing]) -> Result<Vec<Described>, ProviderError> {
+        Ok(Vec::new())
     }
 
     /// Returns lines that may explain why something that depends on these objects failed, for example the last journal lines of a unit.

@@ -9,8 +9,8 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use super::marking::{marked, marked_reading};
 use crate::model::{Address, Attributes, Identified, Machine, Value};
 use crate::provider::{
-    Applied, Connection, Consequence, DataRequest, DrainRequest, Finding, NodeNetwork, Observed, Operation,
-    OperationAction, PlanRequest, Proposal, ProviderError, ReadRequest, Redaction, Target,
+    Applied, Connection, Consequence, DataRequest, Described, DrainRequest, Existing, Finding, NodeNetwork, Observed,
+    Operation, OperationAction, PlanRequest, Proposal, ProviderError, ReadRequest, Redaction, Target,
 };
 
 /// A connection of a provider with marked results and redacted messages.
@@ -98,6 +98,10 @@ impl Connection for ProtectedConnection {
 
     async fn wait_until_reachable(&self, target: &Target, waiting: &Address) -> Result<(), ProviderError> {
         self.0.wait_until_reachable(target, waiting).await
+    }
+
+    async fn describe(&self, target: &Target, wanted: &[Existing]) -> Result<Vec<Described>, ProviderError> {
+        self.0.describe(target, wanted).await
     }
 
     async fn check_access(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Finding> {

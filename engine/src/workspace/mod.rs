@@ -1,6 +1,7 @@
 //! A workspace: a manifest with its providers and the values of its variables. Commands work on a workspace.
 
 mod access;
+mod existing;
 mod import;
 mod planning;
 mod static_data;

@@ -9,8 +9,8 @@ use futures::future::join_all;
 use futures::{StreamExt, stream};
 use moorfast_engine::model::{Address, Attributes};
 use moorfast_engine::provider::{
-    Applied, Class, Connection, DataRequest, DrainRequest, Finding, Observed, Operation, PlanRequest, Proposal,
-    ProviderError, ReadRequest, ResourceType, Target,
+    Applied, Class, Connection, DataRequest, Described, DrainRequest, Existing, Finding, Observed, Operation,
+    PlanRequest, Proposal, ProviderError, ReadRequest, ResourceType, Target,
 };
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::access;
 use crate::cluster::{Cluster, timed_out};
+use crate::description;
 use crate::resource::fail_all;
 use crate::resource::node::{drain_node, undrain_node};
 use crate::resource_type::{data_of, resource_of};
@@ -56,6 +57,10 @@ impl Connection for KubernetesConnection {
 
     async fn check_access(&self, _target: &Target, requests: &[ReadRequest]) -> Vec<Finding> {
         access::check(&self.cluster, requests).await
+    }
+
+    async fn describe(&self, _target: &Target, wanted: &[Existing]) -> Result<Vec<Described>, ProviderError> {
+        description::describe(&self.cluster, wanted).await
     }
 
     async fn read(&self, _target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {

@@ -27,6 +27,7 @@ mod configuration;
 mod connection;
 mod csr;
 mod data;
+mod description;
 mod error;
 mod error_codes;
 mod object_reader;

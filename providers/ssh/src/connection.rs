@@ -8,12 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use moorfast_engine::model::{Attributes, Identified, Machine, Node, NodeName, Transport, Value};
 use moorfast_engine::provider::{
-    Class, Connection, Consequence, Context, DataRequest, Finding, NodeNetwork, Observed, Operation, OperationAction,
-    PlanRequest, Proposal, ProviderError, ReadRequest, ResourceType, Target,
+    Class, Connection, Consequence, Context, DataRequest, Described, Existing, Finding, NodeNetwork, Observed,
+    Operation, OperationAction, PlanRequest, Proposal, ProviderError, ReadRequest, ResourceType, Target,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::access;
+use crate::description;
 use crate::health;
 use crate::limits::QUICK_LIMIT;
 use crate::machine;
@@ -190,6 +191,10 @@ impl Connection for SshConnection {
         let findings = access::check(node, &login, requests).await;
         login.close().await;
         findings
+    }
+
+    async fn describe(&self, target: &Target, wanted: &[Existing]) -> Result<Vec<Described>, ProviderError> {
+        description::describe(&*self.shell(target)?, wanted, &self.sources).await
     }
 
     async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {

@@ -13,6 +13,7 @@
 //! | `planning` | proposals, with the obstacles and the side effects of changes |
 //! | `operations` | carries out operations: few scripts for many of them, outcomes from answers |
 //! | `access` | checks the access to a node before the first plan: from the address to the programs that scripts need |
+//! | `description` | what a new manifest would say about objects that exist |
 //! | `health` | waits until an object is healthy |
 //! | `question`, `asked`, `findings`, `object_answer`, `look` | what resource types ask about a node, answered for all of them together |
 //! | `script`, `answer` | the script that a node runs, and its framed and bounded answer |
@@ -47,6 +48,7 @@ mod answer;
 mod asked;
 mod attributes;
 mod connection;
+mod description;
 mod duration;
 mod error_codes;
 mod failure;
