@@ -21,9 +21,13 @@ check:
 dist *ARGS:
     packaging/dist {{ARGS}}
 
-# Write the generated pages anew: docs/cli.md, exit-codes.md, functions.md, types.md, providers/, resources/ and data/
+# Write the generated pages anew: docs/cli.md, exit-codes.md, functions.md, types.md, errors.md, providers/, resources/, data/ and errors/
 docs:
     cargo run --quiet -- docs docs
+
+# Build the book from docs/ into target/book; needs mdbook
+book:
+    packaging/book
 
 # Look at changed snapshots and accept them one by one
 snapshots:

@@ -19,6 +19,7 @@ mod drift;
 mod error_pages;
 mod etcd;
 mod faults;
+mod guides;
 mod kill_matrix;
 mod kubelet;
 mod machines;

@@ -79,6 +79,24 @@ fn files_that_the_documentation_names_exist() {
     assert!(missing.is_empty(), "files that do not exist are named:\n{}", missing.join("\n"));
 }
 
+/// `packaging/book` adds the generated pages and the decisions itself.
+#[test]
+fn every_page_is_in_the_book() {
+    const ADDED: [&str; 6] = ["data", "decisions", "errors", "providers", "resources", "SUMMARY.md"];
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).unwrap();
+    let pages = walk(&docs).into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    for page in pages {
+        let page = page.strip_prefix(&docs).unwrap();
+        let is_added = ADDED.iter().any(|added| page.starts_with(added));
+        assert!(
+            is_added || summary.contains(&format!("({})", page.display())),
+            "{} is not in SUMMARY.md",
+            page.display()
+        );
+    }
+}
+
 fn walk(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
