@@ -108,6 +108,7 @@ fn a_cluster_and_its_life() {
     cluster.a_machine_is_replaced();
     cluster.a_replacement_that_would_cost_the_quorum_is_refused();
     cluster.an_unknown_member_is_drift();
+    cluster.two_missing_members_join_one_after_the_other();
     cluster.a_snapshot_is_taken_before_a_change_and_restored();
     cluster.goes();
 }
@@ -217,6 +218,27 @@ impl Cluster {
         drift.says("unknown_members").says("https://10.0.0.99:2380");
         assert_eq!(drift.stdout.matches("https://10.0.0.99:2380").count(), 1, "{drift}");
         self.ask(1, "cluster/member/remove", &format!("{{\"ID\": \"{id}\"}}"));
+        self.is_in_sync();
+    }
+
+    fn two_missing_members_join_one_after_the_other(&self) {
+        let list: serde_json::Value = serde_json::from_str(&self.ask(0, "cluster/member/list", "{}")).unwrap();
+        let (stays, _) = self.node(0);
+        for member in list["members"].as_array().unwrap().iter().filter(|member| member["name"] != stays) {
+            wait_for("the member is removed", Duration::from_secs(30), || {
+                let answer = self.ask(0, "cluster/member/remove", &format!("{{\"ID\": {}}}", member["ID"]));
+                answer.contains("\"members\"").then_some(())
+            });
+            self.testbed.on(member["name"].as_str().unwrap(), "systemctl stop etcd; rm -rf /var/lib/etcd");
+        }
+        self.moorfast.expect(2, &["drift"]).says("is gone");
+        let apply = self.moorfast.expect(0, &["apply", "-auto-approve"]);
+        let place = |text: &str| apply.stderr.find(text).unwrap_or_else(|| panic!("no {text} in {apply}"));
+        let (second, third) = (self.node(1).0, self.node(2).0);
+        let joined = |name: &str| place(&format!("etcd_member.all[\"{name}\"]: Creation complete"));
+        let votes = |name: &str| place(&format!("etcd_voter.all[\"{name}\"]: Creation complete"));
+        assert!(votes(second) < joined(third) || votes(third) < joined(second), "{apply}");
+        assert_eq!(self.voters(0), self.testbed.node_names());
         self.is_in_sync();
     }
 

@@ -18,7 +18,7 @@ pub(crate) fn schema() -> Schema {
         ),
     ];
     Schema::new(
-        "An etcd cluster, version 3.4 or later, through the JSON gateway of its members. With client certificates, the gateway logs in to its own member with the \
+        "An etcd cluster, through the JSON gateway of its members. Tested with etcd 3.6. With client certificates, the gateway logs in to its own member with the \
          server certificate, so this must have the usages `server` and `client`.",
         [
             Attribute::required(
