@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 
 use super::site::Site;
 use crate::support::processes::Watch;
+use crate::support::snapshot::Snapshot;
 use crate::support::wait_for;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -13,17 +14,19 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[test]
 fn bare_machines_become_a_cluster() {
     let Some(site) = Site::up("cluster") else { return };
+    let bare = Snapshot::of_nodes(&site.testbed);
     site.one_apply_makes_the_cluster();
     site.is_in_sync();
     site.nodes_are_ready();
     site.pods_reach_each_other();
     site.metrics_are_shown();
     site.secrets_are_encrypted_in_etcd();
+    site.leaders_and_a_member_of_etcd_stop();
+    site.destroy_leaves_nothing_behind(&bare);
 }
 
 impl Site {
     fn one_apply_makes_the_cluster(&self) {
-        self.expect(0, &["apply", "--auto-approve", "--target", "ssh_file.admin_kubeconfig"]);
         let plan = self.expect(0, &["plan", "--out", "first.plan"]);
         let watch = Watch::start();
         let apply = self.expect(0, &["--log", "trace", "apply", "first.plan"]);
@@ -65,6 +68,13 @@ impl Site {
             let known = top.stdout.lines().filter(|line| line.contains("Mi") && !line.contains("unknown")).count();
             (known == self.testbed.facts.nodes.len()).then_some(())
         });
+    }
+
+    fn destroy_leaves_nothing_behind(&self, bare: &Snapshot) {
+        let destroy = self.expect(0, &["destroy", "--auto-approve"]);
+        eprintln!("destroy took {:.1?}", destroy.took);
+        assert_eq!(Snapshot::of_nodes(&self.testbed).since(bare), Vec::<String>::new());
+        assert_eq!(self.expect(0, &["state", "list"]).stdout, "");
     }
 
     /// Reads a Secret from etcd, without the API server.

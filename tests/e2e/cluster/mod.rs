@@ -1,5 +1,6 @@
 //! `examples/cluster`: bare machines become a highly available cluster.
 
 mod example;
+mod failures;
 mod secrets;
 mod site;

@@ -121,10 +121,10 @@ sysctls              = {{ "net.ipv4.tcp_keepalive_time" = "600" }}
 "#
     );
     for (node, number) in testbed.facts.nodes.iter().zip(1..) {
-        let control_plane = if number <= CONTROL_PLANES { "\"etcd\", \"control-plane\", " } else { "" };
+        let group = if number <= CONTROL_PLANES { "control_planes" } else { "workers" };
         let Node { name, address, .. } = node;
         text.push_str(&format!(
-            "\n[machines.{name}]\naddress = \"{address}\"\nhost_key = \"{}\"\nroles = [{control_plane}\"worker\"]\npod_subnet = {number}\n",
+            "\n[{group}.{name}]\naddress = \"{address}\"\nhost_key = \"{}\"\npod_subnet = {number}\n",
             node.pin()
         ));
     }

@@ -35,14 +35,20 @@ const KINDS: [&str; 7] = [
 impl Snapshot {
     /// Reads the current contents.
     pub fn of(testbed: &Testbed) -> Self {
+        let Self(mut lines) = Self::of_nodes(testbed);
+        for kind in KINDS {
+            lines.insert(kind.to_owned(), testbed.names(&[kind, "--all-namespaces"]));
+        }
+        Self(lines)
+    }
+
+    /// Reads the current contents of the nodes.
+    pub fn of_nodes<C>(testbed: &Testbed<C>) -> Self {
         let mut lines = BTreeMap::new();
         for node in testbed.node_names() {
             for (what, script) in ABOUT_NODES {
                 lines.insert(format!("{what} of {node}"), split(&testbed.on(&node, script)));
             }
-        }
-        for kind in KINDS {
-            lines.insert(kind.to_owned(), testbed.names(&[kind, "--all-namespaces"]));
         }
         Self(lines)
     }
