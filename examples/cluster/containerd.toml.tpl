@@ -12,3 +12,6 @@ ${name} = ${value}
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir  = "/usr/lib/cni"
 conf_dir = "/etc/cni/net.d"
+
+[plugins."io.containerd.internal.v1.opt"]
+path = "/var/lib/containerd"

@@ -23,6 +23,7 @@ ExecStart=/opt/k8s/bin/kube-controller-manager \
   --service-cluster-ip-range=${service_cidr} \
   --cluster-cidr=${cluster_cidr} \
   --allocate-node-cidrs=false \
+  --flex-volume-plugin-dir=${plugins} \
   --controllers=*,bootstrapsigner,tokencleaner \
   --use-service-account-credentials \
   --leader-elect
