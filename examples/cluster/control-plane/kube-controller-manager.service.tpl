@@ -4,6 +4,7 @@ Documentation=https://kubernetes.io/docs/reference/command-line-tools-reference/
 After=kube-apiserver.service
 
 [Service]
+WorkingDirectory=${directory}
 ExecStart=/opt/k8s/bin/kube-controller-manager \
   --bind-address=${address} \
   --secure-port=10257 \
@@ -23,7 +24,7 @@ ExecStart=/opt/k8s/bin/kube-controller-manager \
   --service-cluster-ip-range=${service_cidr} \
   --cluster-cidr=${cluster_cidr} \
   --allocate-node-cidrs=false \
-  --flex-volume-plugin-dir=${plugins} \
+  --flex-volume-plugin-dir=${directory}/volume-plugins \
   --controllers=*,bootstrapsigner,tokencleaner \
   --use-service-account-credentials \
   --leader-elect
