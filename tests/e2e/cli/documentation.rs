@@ -141,6 +141,12 @@ fn the_manifest_of_the_manifest_page_is_valid() {
     let blocks = page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let folder = Folder::new(&blocks.collect::<Vec<_>>().join("\n"));
     folder.write("ca.pem", "a certificate");
+    // What the rollout of the page names, and the page does not show.
+    folder.write(
+        "cluster.toml",
+        "[resource.kubernetes_node.worker]\non = { role = \"worker\" }\nname = \"${node.name}\"\n\n[nodes.cp1]\nroles = [\"control-plane\"]\n\n\
+         [resource.ssh_file.cp]\non = \"cp1\"\npath = \"/etc/cp\"\ncontent = \"x\"\n\n[rollout.control_plane]\nnodes = [\"cp1\"]\n",
+    );
     folder.write("prod.vars.toml", "");
     folder.write("workers.yaml", "gpu02: { ip: 10.0.0.12, rack: a1 }\n");
     for (name, module) in [
