@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use futures::future::join_all;
 
-use crate::model::{Diagnostic, NodeName, error_codes};
-use crate::provider::{Described, Existing, Target, TargetKind};
+use crate::configuration::expand::Expanded;
+use crate::model::{Diagnostic, NodeName, Schema, error_codes};
+use crate::provider::{Described, Existing, Provider, Target, TargetKind};
 use crate::session::{Events, Failure, Interrupt, Session};
 use crate::workspace::Workspace;
 
@@ -49,8 +50,8 @@ impl Workspace {
             calls.extend(chosen.map(|node| (alias.to_owned(), Target::Node(node.clone()), &on_nodes)));
         }
         if !elsewhere.is_empty() {
-            let others = expanded.catalog.providers().map(|provider| provider.name());
-            let others = others.filter(|name| Some(*name) != node_provider);
+            let others = expanded.catalog.providers().filter(|provider| is_usable(&expanded, provider.as_ref()));
+            let others = others.map(|provider| provider.name()).filter(|name| Some(*name) != node_provider);
             calls.extend(others.map(|name| (name.to_owned(), Target::Provider(name.to_owned()), &elsewhere)));
         }
         let aliases: BTreeSet<_> = calls.iter().map(|(alias, ..)| alias.clone()).collect();
@@ -71,6 +72,12 @@ impl Workspace {
         session.close().await;
         described
     }
+}
+
+/// Whether the manifest configures the provider, or it needs no configuration.
+fn is_usable(expanded: &Expanded, provider: &dyn Provider) -> bool {
+    let needs = |schema: Schema| schema.attributes.iter().any(|attribute| attribute.required);
+    expanded.manifest.providers.contains_key(provider.name()) || !needs(provider.config_schema())
 }
 
 fn unknown_type(name: &str) -> Diagnostic {
