@@ -30,23 +30,14 @@ fn the_reference_pages_are_up_to_date() {
 #[test]
 fn examples_and_snippets_are_toml_1_0() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut texts = vec![(
-        "src/commands/init/main.toml".to_owned(),
-        include_str!("../../../src/commands/init/main.toml").to_owned(),
-    )];
+    let mut texts = example_files();
     // The page of the error "not valid TOML" shows an invalid manifest.
-    let docs = walk(&root.join("docs")).into_iter().filter(|path| !path.ends_with("docs/errors/M0101.md"));
-    for path in walk(&root.join("examples")).into_iter().chain(docs).chain([root.join("README.md")]) {
-        let name = path.strip_prefix(root).unwrap().display().to_string();
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("toml") => texts.push((name, fs::read_to_string(&path).unwrap())),
-            Some("md") => {
-                let text = fs::read_to_string(&path).unwrap();
-                let blocks = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
-                texts.extend(blocks.map(|block| (name.clone(), block)));
-            }
-            _ => {}
-        }
+    let pages = walk(&root.join("docs")).into_iter().filter(|path| !path.ends_with("docs/errors/M0101.md"));
+    let pages = walk(&root.join("examples")).into_iter().chain(pages).chain([root.join("README.md")]);
+    for path in pages.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let blocks = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+        texts.extend(blocks.map(|block| (path.display().to_string(), block)));
     }
     assert!(texts.len() >= 20, "examples and snippets were found: {}", texts.len());
     for (name, text) in texts {
@@ -54,6 +45,37 @@ fn examples_and_snippets_are_toml_1_0() {
             panic!("{name} is not TOML 1.0: {error}");
         }
     }
+}
+
+/// Editors mark what does not fit the schema.
+#[test]
+fn the_manifests_of_the_examples_fit_the_schema() {
+    let schema = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema/moorfast.schema.json")).unwrap();
+    let schema = jsonschema::validator_for(&serde_json::from_slice(&schema).unwrap()).unwrap();
+    let errors = |text: &str| -> Vec<String> {
+        let manifest = serde_json::to_value(text.parse::<toml_1_0::Table>().unwrap()).unwrap();
+        schema.iter_errors(&manifest).map(|error| format!("{}: {error}", error.instance_path())).collect()
+    };
+    // The types of `examples/provider` are in the schema that its own binary writes.
+    let others = [".vars.toml", "Cargo.toml", "examples/provider/manifest/main.toml"];
+    let is_manifest = |(name, _): &(String, String)| others.iter().all(|other| !name.ends_with(other));
+    let manifests: Vec<_> = example_files().into_iter().filter(is_manifest).collect();
+    assert!(manifests.len() >= 40, "manifests were found: {}", manifests.len());
+    for (name, text) in manifests {
+        assert_eq!(errors(&text), Vec::<String>::new(), "{name}");
+    }
+    let missing_on = "[resource.ssh_file.motd]\npath = \"/etc/motd\"\ncontent = \"x\"\n";
+    assert_eq!(errors(missing_on), ["/resource/ssh_file/motd: \"on\" is a required property"]);
+    let unknown = errors("[nodes.a]\nadress = \"10.0.0.1\"\n");
+    assert_eq!(unknown, ["/nodes/a: Additional properties are not allowed ('adress' was unexpected)"]);
+}
+
+/// Returns the TOML files of the examples, and the manifest that `init` writes, with their names.
+fn example_files() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = walk(&root.join("examples")).into_iter().chain([root.join("src/commands/init/main.toml")]);
+    let toml = files.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    toml.map(|path| (path.display().to_string(), fs::read_to_string(&path).unwrap())).collect()
 }
 
 /// The documentation names files as paths from the root, between backticks, and links to other pages by relative paths.
