@@ -13,7 +13,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 #[test]
 fn bare_machines_become_a_cluster() {
-    let Some(site) = Site::up("cluster") else { return };
+    let Some(mut site) = Site::up("cluster") else { return };
     let bare = Snapshot::of_nodes(&site.testbed);
     site.one_apply_makes_the_cluster();
     site.is_in_sync();
@@ -22,6 +22,7 @@ fn bare_machines_become_a_cluster() {
     site.metrics_are_shown();
     site.secrets_are_encrypted_in_etcd();
     site.leaders_and_a_member_of_etcd_stop();
+    site.the_first_control_plane_is_replaced();
     site.destroy_leaves_nothing_behind(&bare);
 }
 

@@ -35,7 +35,8 @@ impl Site {
             drift.says(&format!("{unit}[\"{leader}\"]"));
         }
         drift.says(&format!("module.etcd.ssh_systemd_unit.etcd[\"{member}\"]"));
-        self.expect(0, &["apply", "--auto-approve"]).says("0 added, 3 changed, 0 destroyed.");
+        drift.says(&format!("module.etcd.etcd_voter.etcd[\"{member}\"]"));
+        self.expect(0, &["apply", "--auto-approve"]).says("0 added, 4 changed, 0 destroyed.");
         self.is_in_sync();
     }
 

@@ -2,5 +2,6 @@
 
 mod example;
 mod failures;
+mod replacement;
 mod secrets;
 mod site;

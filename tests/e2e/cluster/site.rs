@@ -34,6 +34,13 @@ impl Site {
         Some(Self { testbed, moorfast, binaries })
     }
 
+    /// Puts another machine, with another host key and an empty disk, in the place of a node.
+    pub fn replace_machine(&mut self, node: &str) {
+        self.testbed.run(&["node", "replace", node]);
+        self.testbed.facts = self.testbed.current_facts();
+        self.moorfast.write("cluster/test.auto.vars.toml", &variables(&self.testbed, &self.binaries));
+    }
+
     /// Returns a command that runs moorfast in the folder of the example.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.moorfast.command(&[&["-C", "cluster"], arguments].concat());

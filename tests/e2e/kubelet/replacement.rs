@@ -1,10 +1,10 @@
 //! A machine is replaced by another one with the same name and address: the plan names it, nothing is changed on it before it is approved, and then
 //! it joins with a new Node object. Nothing is changed on the other nodes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::support::folder::{Folder, Run};
+use crate::support::folder::Folder;
 use crate::support::testbed::Testbed;
 use crate::support::variables::kubelet_variables;
 use crate::support::wait_for;
@@ -57,13 +57,6 @@ impl Cluster {
         nodes["items"].as_array().unwrap().iter().map(uid).collect()
     }
 
-    /// Returns the operations of a run on other nodes.
-    fn operations_elsewhere(&self, run: &Run) -> BTreeSet<String> {
-        let starts = ["]: Creating...", "]: Modifying...", "]: Destroying...", "]: Replacing..."];
-        let started = run.stderr.lines().filter(|line| starts.iter().any(|b| line.contains(b)));
-        started.filter(|line| !line.contains(&self.node)).map(str::to_owned).collect()
-    }
-
     fn without_approval_only_the_other_nodes_are_changed(&self) {
         let before = self.uids();
         self.replace();
@@ -71,7 +64,7 @@ impl Cluster {
         plan.says(&format!("node {} replaced: SHA256:", self.node)).says("not approved");
         let apply = self.moorfast.expect(1, &["apply", "--auto-approve"]);
         apply.complains(&format!("--replace-node {}", self.node));
-        assert_eq!(self.operations_elsewhere(&apply), BTreeSet::new());
+        assert_eq!(apply.operations_elsewhere(&self.node), Vec::<String>::new());
         assert!(!apply.stderr.contains("Creating..."), "{apply}");
         assert_eq!(self.uids(), before);
         self.testbed.on(&self.node, "! test -e /etc/kubernetes");
@@ -90,7 +83,7 @@ impl Cluster {
         for block in commands(&std::fs::read_to_string(page).unwrap()) {
             let run = self.moorfast.shell(&block);
             assert_eq!(run.code, 0, "{run}");
-            assert_eq!(self.operations_elsewhere(&run), BTreeSet::new());
+            assert_eq!(run.operations_elsewhere(&self.node), Vec::<String>::new());
         }
         self.assert_joined_again(&before);
     }
@@ -127,11 +120,11 @@ impl Cluster {
         self.testbed.run(&["node", "replace", &self.node]);
         let apply = apply.end();
         assert_eq!(apply.code, 1, "{apply}");
-        assert_eq!(self.operations_elsewhere(&apply), BTreeSet::new());
+        assert_eq!(apply.operations_elsewhere(&self.node), Vec::<String>::new());
 
         self.moorfast.expect(0, &["plan"]).says(&format!("node {} replaced: SHA256:", self.node));
         let apply = self.moorfast.expect(0, &["apply", "--auto-approve", "--replace-node", &self.node]);
-        assert_eq!(self.operations_elsewhere(&apply), BTreeSet::new());
+        assert_eq!(apply.operations_elsewhere(&self.node), Vec::<String>::new());
         self.assert_joined_again(&before);
     }
 }

@@ -237,6 +237,13 @@ impl Run {
         found.unwrap_or_else(|| panic!("no line starts with {start:?}\n{self}"))
     }
 
+    /// Returns the operations that the run started on other nodes than `node`.
+    pub fn operations_elsewhere(&self, node: &str) -> Vec<String> {
+        let starts = ["]: Creating...", "]: Modifying...", "]: Destroying...", "]: Replacing..."];
+        let started = self.stderr.lines().filter(|line| starts.iter().any(|start| line.contains(start)));
+        started.filter(|line| !line.contains(node)).map(str::to_owned).collect()
+    }
+
     /// Asserts that standard output contains `text`.
     #[track_caller]
     pub fn says(&self, text: &str) -> &Self {
