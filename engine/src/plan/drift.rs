@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 use super::diff::differences;
 use super::inputs::Inputs;
 use super::model::Drift;
-use crate::model::{Address, Attributes, Value};
+use crate::model::{Address, Attributes, recorded_values};
 
 /// The changes of a recorded object that were made outside moorfast.
 #[derive(Default)]
@@ -66,10 +66,7 @@ fn with_ignored(inputs: &Inputs, address: &Address, record: &Record, observed: M
     if instance.resource.lifecycle.ignore_changes.is_empty() {
         return seen;
     }
-    let values = |map: &Map<String, Json>| -> Attributes {
-        map.iter().map(|(name, value)| (name.clone(), Value::from(value.clone()))).collect()
-    };
-    let (recorded, mut seen) = (values(&record.attributes), values(&seen));
+    let (recorded, mut seen) = (recorded_values(&record.attributes), recorded_values(&seen));
     for path in inputs.expanded.ignored_paths(instance, desired, &recorded) {
         path.copy(&recorded, &mut seen, false);
     }

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{Class, ClientIdentity, ProviderError};
-
-use crate::attributes::Read;
 
 /// Returns the schema of `[providers.etcd]`.
 pub(crate) fn schema() -> Schema {
@@ -65,7 +63,7 @@ impl Config {
             return Err(invalid(summary).help("the configuration of a provider cannot come from resources"));
         }
         let mut members = BTreeMap::new();
-        for (name, member) in attributes.map("members") {
+        for (name, member) in attributes.get("members").and_then(Value::as_map).into_iter().flatten() {
             let url = |attribute: &str| {
                 let url = member.as_map().and_then(|member| member.text(attribute)).unwrap_or_default();
                 let url = url.trim_end_matches('/');

@@ -4,13 +4,11 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, is_inside};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, is_inside};
 use moorfast_engine::provider::{Class, ClientCertificates, ClientIdentity, Context, Invalid, ProviderError};
 
 use moorfast_kubeconfig::{Access, Kind as ErrorKind, Origin};
 use serde_json::json;
-
-use crate::attributes::Read;
 
 const SERVER: &str = "server";
 /// The attributes of a cluster that is named without a kubeconfig.

@@ -44,10 +44,9 @@ mod waiting;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use moorfast_engine::model::{Address, Attributes, ErrorCode, Schema};
+use moorfast_engine::model::{Address, Attributes, ErrorCode, ReadAttributes, Schema};
 use moorfast_engine::provider::{Connection, Context, Provider, ProviderError, ResourceType, Target};
 
-use attributes::Read;
 use cluster::Cluster;
 use config::Source;
 use connection::KubernetesConnection;

@@ -4,10 +4,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use moorfast_engine::model::{Address, Attributes, Value};
+use moorfast_engine::model::{Address, Attributes, ReadAttributes, Value};
 use moorfast_engine::provider::Target;
 
-use crate::attributes::Read;
 use crate::csr::Signer;
 use crate::resource::object::{DEFAULT_NAMESPACE, ObjectKey, documents};
 

@@ -1,10 +1,8 @@
 //! The content that a data source read: its limit, its format, and whether it is sensitive.
 
 use moorfast_engine::expression::TextFormat;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Value};
 use moorfast_engine::provider::{Class, ProviderError};
-
-use crate::arguments::Read;
 
 /// The largest content in bytes.
 pub(crate) const LIMIT: usize = 16 << 20;

@@ -5,36 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use moorfast_engine::model::{Attribute, Attributes, Kind, Value, parse_duration};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Value, parse_duration};
 use moorfast_engine::provider::{Action, Dependency, Invalid, PlanRequest, Proposal, ProposedAction};
 use serde_json::Value as Json;
 
 use crate::certificate::Certificate;
-
-/// Attributes by their names.
-pub(crate) trait Read {
-    /// Returns the text of an attribute. `None` if it is missing or unknown.
-    fn text(&self, name: &str) -> Option<&str>;
-    /// Returns the texts of a list. Empty if it is missing or unknown.
-    fn texts(&self, name: &str) -> Vec<String>;
-    /// Returns the duration of an attribute.
-    fn duration(&self, name: &str) -> Option<Duration>;
-}
-
-impl Read for Attributes {
-    fn text(&self, name: &str) -> Option<&str> {
-        self.get(name)?.as_str()
-    }
-
-    fn texts(&self, name: &str) -> Vec<String> {
-        let items = self.get(name).and_then(Value::as_list).unwrap_or_default();
-        items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
-    }
-
-    fn duration(&self, name: &str) -> Option<Duration> {
-        parse_duration(self.text(name)?)
-    }
-}
 
 /// Builds attributes. Null values are left out.
 pub(crate) fn attributes(pairs: impl IntoIterator<Item = (&'static str, Value)>) -> Attributes {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::model::{Attributes, Value, recorded_values};
 use moorfast_engine::provider::{
     Applied, Class, Connection, Consequence, Context, Observed, Operation, OperationAction, PlanRequest, Proposal,
     ProposedAction, ProviderError, ReadRequest, ResourceType, Target,
@@ -220,7 +220,7 @@ fn observed(
     entries: &Entries,
 ) -> Found {
     let files = NodeFiles::of(key?, certificate?, known);
-    let recorded = request.recorded.as_ref().map(|record| node_files::values(&record.attributes));
+    let recorded = request.recorded.as_ref().map(|record| recorded_values(&record.attributes));
     let settings = recorded.or_else(|| request.desired.clone()).unwrap_or_default();
     let attributes = certificate::observe(&files, &settings, entries);
     let limited = files.first_certificate().is_some_and(|certificate| is_limited(&certificate, entries));

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use moorfast_engine::model::{Address, Attributes, Value};
+use moorfast_engine::model::{Address, Attributes, ReadAttributes, Value, recorded_values};
 use moorfast_engine::provider::{Observed, Operation, OperationAction, PlanRequest, ReadRequest, ResourceType};
 use moorfast_engine::state::Record;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
-use crate::attributes::{Read, attributes};
+use crate::attributes::attributes;
 use crate::certificate::Certificate;
 use crate::key::{PrivateKey, PublicKey};
 
@@ -79,8 +79,7 @@ impl NodeFiles {
     pub(crate) fn from_private(private: &Json, observed: &Attributes) -> Self {
         let file = |name: &str, pem: Option<String>| {
             let saved = private["files"][name].as_object()?;
-            let attributes = saved["attributes"].as_object()?.iter();
-            let attributes = attributes.map(|(name, value)| (name.clone(), Value::from(value.clone()))).collect();
+            let attributes = recorded_values(saved["attributes"].as_object()?);
             Some(NodeFile { attributes, private: saved["private"].clone(), pem })
         };
         let public = KnownKey::of(private).and_then(|known| PublicKey::from_pem(&known.public_key));
@@ -166,7 +165,7 @@ pub(crate) fn read_request(
     known: Option<&KnownKey>,
 ) -> Option<ReadRequest> {
     let recorded = request.recorded.as_deref();
-    let of_record = recorded.map(|record| values(&record.attributes));
+    let of_record = recorded.map(|record| recorded_values(&record.attributes));
     let own = request.desired.as_ref().or(of_record.as_ref())?;
     let desired = file(part, own)?;
     let known = known.filter(|_| part == Part::Key);
@@ -230,7 +229,7 @@ pub(crate) fn write(
 /// Returns the operation that removes a file.
 pub(crate) fn remove(file_type: &Arc<dyn ResourceType>, part: Part, operation: &Operation) -> Option<Operation> {
     let observed = operation.observed.as_ref().map(|observed| observed.attributes.clone());
-    let recorded = operation.recorded.as_ref().map(|record| values(&record.attributes));
+    let recorded = operation.recorded.as_ref().map(|record| recorded_values(&record.attributes));
     let attributes = file(part, &observed.or(recorded)?)?;
     let observed = Some(Observed { attributes, private: Json::Null });
     Some(Operation { observed, ..of_file(file_type, part, operation, OperationAction::Delete) })
@@ -278,11 +277,6 @@ fn address(part: Part, of: &Address) -> Address {
         Part::Certificate => "-certificate",
     });
     address
-}
-
-/// Returns recorded attributes as values.
-pub(crate) fn values(recorded: &Map<String, Json>) -> Attributes {
-    recorded.iter().map(|(name, value)| (name.clone(), Value::from(value.clone()))).collect()
 }
 
 fn record(address: &Address, of: Option<&Record>, attributes: Map<String, Json>) -> Record {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::model::{Attributes, ReadAttributes, recorded_values};
 use moorfast_engine::provider::{
     Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError,
     ReadRequest, ResourceType,
@@ -10,7 +10,7 @@ use moorfast_engine::provider::{
 use moorfast_engine::state::Record;
 use serde_json::json;
 
-use crate::attributes::{Read, attributes, propose, with_limited};
+use crate::attributes::{attributes, propose, with_limited};
 use crate::error_codes;
 use crate::store::{Entries, Entry, KeyStore};
 
@@ -167,9 +167,7 @@ pub(crate) fn apply(stored: &dyn Stored, operation: &Operation, store: &KeyStore
 /// Returns the record of the values that cannot be read, or those of the manifest if there is no record.
 fn settings(request: &ReadRequest, recorded: Option<&Record>) -> Attributes {
     match (recorded, &request.desired) {
-        (Some(record), _) => {
-            record.attributes.iter().map(|(name, value)| (name.clone(), Value::from(value.clone()))).collect()
-        }
+        (Some(record), _) => recorded_values(&record.attributes),
         (None, Some(desired)) => desired.clone(),
         (None, None) => Attributes::new(),
     }

@@ -1,7 +1,7 @@
 //! The resource type `etcd_member`: a member of the cluster, before its etcd starts.
 
 use async_trait::async_trait;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value, recorded_values};
 use moorfast_engine::provider::{
     Applied, Class, Consequence, Declaration, Observed, Operation, OperationAction, PlanRequest, Proposal,
     ProposedAction, ProviderError, ReadRequest, TargetKind,
@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::{Reading, Resource};
-use crate::attributes::{Read, attributes, recorded_attributes};
+use crate::attributes::attributes;
 use crate::cluster::{Cluster, Recorded, Step, View, refused};
 use crate::config::{Config, initial_cluster};
 use crate::membership::{Change, Member, Members, Verdict};
@@ -62,7 +62,7 @@ impl Resource for MemberType {
     fn read(&self, cluster: &Cluster, view: &Result<View, String>, request: &ReadRequest) -> Reading {
         let Some(name) = request.identity().as_deref().and_then(name_of).map(str::to_owned) else { return Ok(None) };
         let recorded = request.recorded.as_ref().filter(|record| Some(&record.identity) == request.identity().as_ref());
-        let recorded = recorded.map(|record| recorded_attributes(&record.attributes));
+        let recorded = recorded.map(|record| recorded_values(&record.attributes));
         let attributes = match view {
             Ok(view) => {
                 let known = recorded.as_ref().and_then(|recorded| recorded.text("peer_url")).unwrap_or_default();
@@ -172,8 +172,7 @@ async fn remove(cluster: &Cluster, operation: &Operation, deadline: Instant) -> 
             false => Ok(Applied::default()),
         };
     }
-    let recorded =
-        operation.recorded.as_ref().map(|record| recorded_attributes(&record.attributes)).unwrap_or_default();
+    let recorded = operation.recorded.as_ref().map(|record| recorded_values(&record.attributes)).unwrap_or_default();
     let peer_url = recorded.text("peer_url").unwrap_or_default();
     let remove = |view: &View| Ok(view.members.find(name, peer_url).map(|member| Step::Remove(member.id)));
     cluster.change(&operation.address, deadline, remove).await?;

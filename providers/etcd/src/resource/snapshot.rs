@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value, recorded_values};
 use moorfast_engine::provider::{
     Applied, Class, Declaration, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
     ProviderError, ReadRequest, TargetKind,
@@ -20,7 +20,7 @@ use tempfile::NamedTempFile;
 use tokio::time::Instant;
 
 use super::{Reading, Resource};
-use crate::attributes::{Read, attributes, recorded_attributes};
+use crate::attributes::attributes;
 use crate::cluster::{Cluster, View};
 
 /// The resource type `etcd_snapshot`.
@@ -68,7 +68,7 @@ impl Resource for SnapshotType {
 
     fn read(&self, cluster: &Cluster, _: &Result<View, String>, request: &ReadRequest) -> Reading {
         let Some(record) = &request.recorded else { return Ok(None) };
-        let recorded = recorded_attributes(&record.attributes);
+        let recorded = recorded_values(&record.attributes);
         let Some(path) = recorded.text("path") else { return Ok(None) };
         let size = match fs::metadata(cluster.context.file(path)?) {
             Ok(metadata) => metadata.len(),
@@ -86,7 +86,7 @@ impl Resource for SnapshotType {
         let observed = request.observed.as_ref().map(|observed| &observed.attributes);
         let is_same = |observed: &&Attributes| {
             let now = |name: &str| observed.get(name).filter(|value| !value.is_null());
-            let recorded = request.recorded.as_ref().map(|record| recorded_attributes(&record.attributes));
+            let recorded = request.recorded.as_ref().map(|record| recorded_values(&record.attributes));
             let is_whole = recorded.is_none_or(|recorded| recorded.get("size") == observed.get("size"));
             is_whole && ["directory", "triggers"].iter().all(|name| now(name) == planned.get(*name))
         };

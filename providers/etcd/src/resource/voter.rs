@@ -1,7 +1,7 @@
 //! The resource type `etcd_voter`: a member that has started, has received all data and votes.
 
 use async_trait::async_trait;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value, recorded_values};
 use moorfast_engine::provider::{
     Applied, Class, Declaration, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
     ProviderError, ReadRequest, TargetKind,
@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::{Reading, Resource};
-use crate::attributes::{Read, attributes, recorded_attributes};
+use crate::attributes::attributes;
 use crate::cluster::{Cluster, Step, View};
 use crate::membership::{Member, Members};
 
@@ -61,7 +61,7 @@ impl Resource for VoterType {
         let found = match view {
             Ok(view) => find(cluster, view, name).map(|member| observed(cluster, &view.members, name, member)),
             Err(_) => {
-                let recorded = request.recorded.as_ref().map(|record| recorded_attributes(&record.attributes));
+                let recorded = request.recorded.as_ref().map(|record| recorded_values(&record.attributes));
                 recorded
                     .map(|recorded| recorded.into_iter().chain(attributes([(STATUS, NOT_HEALTHY.into())])).collect())
             }

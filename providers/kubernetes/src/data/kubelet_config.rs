@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{Class, DataRequest, Declaration, ProviderError, TargetKind};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use crate::attributes::{Read, list};
+use crate::attributes::list;
 use crate::cluster::Cluster;
 use crate::data::Data;
 use crate::resource::kubelet_config::{Unavailable, config_of, described_differences, live, sensitive_like};

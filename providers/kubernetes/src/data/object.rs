@@ -1,11 +1,10 @@
 //! The data source `kubernetes_object`: one object of the cluster.
 
 use async_trait::async_trait;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{Class, DataRequest, Declaration, ProviderError, TargetKind};
 use serde_json::Value as Json;
 
-use crate::attributes::Read;
 use crate::cluster::Cluster;
 use crate::data::Data;
 use crate::object_reader::{ObjectName, fetch, not_served};

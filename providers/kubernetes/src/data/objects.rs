@@ -2,10 +2,9 @@
 
 use async_trait::async_trait;
 use kube::api::{Api, DynamicObject, ListParams};
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{DataRequest, Declaration, ProviderError, TargetKind};
 
-use crate::attributes::Read;
 use crate::cluster::Cluster;
 use crate::data::{Data, object::readable};
 use crate::object_reader::{not_served, to_json};

@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, PostParams};
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{Class, DataRequest, Declaration, ProviderError, TargetKind};
 
-use crate::attributes::{Read, optional};
+use crate::attributes::optional;
 use crate::cluster::Cluster;
 use crate::data::Data;
 

@@ -10,7 +10,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ObjectMeta, PartialObjectMeta};
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value, recorded_values};
 use moorfast_engine::provider::{
     Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
     ProviderError, ReadRequest, ResourceType, TargetKind,
@@ -20,7 +20,7 @@ use regex::Regex;
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
-use crate::attributes::{Read, as_recorded, list, optional};
+use crate::attributes::{list, optional};
 use crate::cluster::{Cluster, FIELD_MANAGER};
 use crate::permission::{MANAGE, Permission};
 use crate::resource::{Reading, Resource, fail_all};
@@ -284,7 +284,7 @@ impl Snapshot {
 /// Returns the observation of a token that is gone because its node joined: its values cannot be read any more.
 fn retired(request: &ReadRequest) -> Observed {
     let mut attributes = match (&request.recorded, &request.desired) {
-        (Some(record), _) => as_recorded(&record.attributes),
+        (Some(record), _) => recorded_values(&record.attributes),
         (None, Some(desired)) => with_default_groups(desired),
         (None, None) => Attributes::new(),
     };

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value, recorded_values};
 use moorfast_engine::provider::{
     Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
     ProviderError, ReadRequest, ResourceType, TargetKind,
@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::time::Instant;
 use x509_parser::pem::Pem;
 
-use crate::attributes::{Read, as_recorded, list, optional};
+use crate::attributes::{list, optional};
 use crate::cluster::{CertificateRequests, Cluster, FIELD_MANAGER};
 use crate::csr::{APPROVAL_REASON, Expected, NODE_USER, Signer, State, check, node_of, state};
 use crate::permission::Permission;
@@ -286,7 +286,7 @@ impl Snapshot {
     }
 
     async fn observe(&self, cluster: &Cluster, request: &ReadRequest) -> Reading {
-        let recorded = request.recorded.as_ref().map(|r| as_recorded(&r.attributes));
+        let recorded = request.recorded.as_ref().map(|r| recorded_values(&r.attributes));
         let identity = request.recorded.as_ref().and_then(|r| parse_identity(&r.identity));
         let attributes = recorded.as_ref().or(request.desired.as_ref()).cloned().unwrap_or_default();
         let Some(node) = request.desired.as_ref().and_then(|d| d.text("node")).or(identity.map(|(_, node)| node))

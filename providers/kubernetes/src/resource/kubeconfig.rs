@@ -6,14 +6,13 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::future::ready;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value, recorded_values};
 use moorfast_engine::provider::{
     Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
     ProviderError, ReadRequest, ResourceType, TargetKind,
 };
 use serde_json::{Map, Value as Json, json};
 
-use crate::attributes::{Read, as_recorded};
 use crate::cluster::Cluster;
 use crate::resource::{Reading, Resource};
 
@@ -150,8 +149,8 @@ impl Resource for KubeconfigFile {
     /// Returns the recorded attributes. The engine compares the sealed content itself, so nothing else has to be read.
     async fn read(&self, _cluster: &Cluster, requests: &[&ReadRequest]) -> Vec<Reading> {
         let recorded = requests.iter().map(|r| r.recorded.as_ref());
-        let readings =
-            recorded.map(|r| Ok(r.map(|r| Observed { attributes: as_recorded(&r.attributes), private: Json::Null })));
+        let readings = recorded
+            .map(|r| Ok(r.map(|r| Observed { attributes: recorded_values(&r.attributes), private: Json::Null })));
         ready(readings.collect()).await
     }
 

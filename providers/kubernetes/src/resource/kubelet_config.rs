@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, yaml_document};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value, yaml_document};
 use moorfast_engine::provider::{
     Applied, Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
     ProviderError, ReadRequest, ResourceType, TargetKind,
 };
 use serde_json::{Value as Json, json};
 
-use crate::attributes::Read;
 use crate::cluster::{Cluster, timed_out};
 use crate::configuration::{differences, differing_paths, in_declared_form};
 use crate::permission::Permission;

@@ -6,13 +6,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Class, Context, DataRequest, Declaration, Invalid, LocalAccess, ProviderError, TargetKind,
 };
 use moorfast_programs::{Kept, Limits, Output, RunError, command, run};
 
-use crate::arguments::{Read, check_timeout, resolved};
+use crate::arguments::{check_timeout, resolved};
 use crate::content::{self, Decoding, LIMIT};
 use crate::data::Data;
 
@@ -83,7 +83,7 @@ impl Data for Command {
         let arguments = &request.arguments;
         let decoding = Decoding::of(arguments);
         let words = arguments.texts("command");
-        let (name, rest) = words.split_first().map_or(("", &[][..]), |(name, rest)| (*name, rest));
+        let (name, rest) = words.split_first().map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
         let folder = match arguments.text("working_directory") {
             Some(folder) => resolved(&context.root, folder),
             None => context.root.clone(),

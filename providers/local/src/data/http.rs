@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBuilder};
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Class, Context, DataRequest, Declaration, Invalid, LocalAccess, ProviderError, TargetKind, http_client, root_cause,
 };
@@ -12,7 +12,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, Response, StatusCode, Url};
 use sha2::{Digest, Sha256};
 
-use crate::arguments::{Read, check_timeout};
+use crate::arguments::check_timeout;
 use crate::content::{self, Decoding, LIMIT};
 use crate::data::Data;
 
@@ -220,7 +220,7 @@ fn headers(arguments: &Attributes) -> Result<HeaderMap, String> {
     for (name, value) in arguments.text_map("headers") {
         let key: HeaderName = name.parse().map_err(|_| format!("`{name}` is not a valid name of a header"))?;
         let mut value =
-            HeaderValue::from_str(value).map_err(|_| format!("the header `{name}` has an invalid value"))?;
+            HeaderValue::from_str(&value).map_err(|_| format!("the header `{name}` has an invalid value"))?;
         value.set_sensitive(true);
         headers.insert(key, value);
     }

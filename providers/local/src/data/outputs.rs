@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, unseal};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value, unseal};
 use moorfast_engine::provider::{
     Class, Context, DataRequest, Declaration, Invalid, LocalAccess, ProviderError, TargetKind,
 };
 use moorfast_engine::state::{Location, Store};
 
-use crate::arguments::{Read, resolved};
+use crate::arguments::resolved;
 use crate::data::Data;
 
 /// How long the state may take to answer.
@@ -107,8 +107,8 @@ fn readable(sealed: &SealedOutputs, arguments: &Attributes) -> Result<Attributes
     if arguments.get("names").is_none_or(Value::is_null) {
         return Ok(sealed.iter().filter_map(|(name, sealed)| Some((name.clone(), value(sealed)?))).collect());
     }
-    let read = |name: &str| match sealed.get(name).map(value) {
-        Some(Some(value)) => Ok((name.to_owned(), value)),
+    let read = |name: String| match sealed.get(&name).map(value) {
+        Some(Some(value)) => Ok((name, value)),
         Some(None) => Err(failed(arguments, format!("the output `{name}` is sensitive, so its value is not in"))
             .help("give the secret to both sites from its source, for example with age_decrypt() or local_command")),
         None => {

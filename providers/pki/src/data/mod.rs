@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{Class, DataRequest, Declaration, Invalid, ProviderError, ResourceType, TargetKind};
 
-use crate::attributes::{Read, attributes};
+use crate::attributes::attributes;
 use crate::certificate::Certificate;
 
 /// The data source `pki_certificate`.

@@ -1,12 +1,12 @@
 //! The resource type `pki_authority`: a certificate authority whose key is in the key store.
 
 use jiff::Timestamp;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{Class, Declaration, Invalid, ProviderError, TargetKind};
 
 use super::{algorithm, key_of, name, unusable};
 use crate::attributes::{
-    Read, attributes, certificate_attributes, check_lifetime, is_issued_again, lifetime, list, of_certificate,
+    attributes, certificate_attributes, check_lifetime, is_issued_again, lifetime, list, of_certificate,
 };
 use crate::certificate::Certificate;
 use crate::issue::{Contents, IssueError, Issuer, Role, issue};

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Class, Declaration, Invalid, PlanRequest, Proposal, ProviderError, ResourceType, TargetKind,
 };
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::authority::{Signer, is_limited, issuer, not_issued};
 use super::{algorithm, unusable};
 use crate::attributes::{
-    Read, attributes, certificate_attributes, check_lifetime, is_issued_again, lifetime, list, of_certificate, propose,
+    attributes, certificate_attributes, check_lifetime, is_issued_again, lifetime, list, of_certificate, propose,
     spelled_as,
 };
 use crate::certificate::Certificate;

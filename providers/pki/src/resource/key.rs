@@ -1,11 +1,11 @@
 //! The resource type `pki_key`: a key pair that is made once and kept in the key store.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema};
 use moorfast_engine::provider::{Declaration, ProviderError, TargetKind};
 use zeroize::Zeroizing;
 
 use super::{algorithm, key_of, name, unusable};
-use crate::attributes::{Read, attributes};
+use crate::attributes::attributes;
 use crate::key::PrivateKey;
 use crate::store::{Entries, Entry};
 use crate::stored::Stored;

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::model::{Attributes, ReadAttributes, Value};
 use moorfast_engine::provider::{Class, ProviderError};
 
 use super::program::{find, run};
 use super::result::Rendered;
-use crate::attributes::Read;
 
 /// The time limit of a rendering if `timeouts.read` is not set.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(60);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value, recorded_values};
 use moorfast_engine::provider::{
     Applied, Class, Declaration, DrainRequest, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal,
     ProposedAction, ProviderError, ReadRequest, ResourceType, TargetKind,
@@ -22,7 +22,7 @@ use moorfast_engine::provider::{
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
-use crate::attributes::{Read, as_recorded, map, optional};
+use crate::attributes::{map, optional};
 use crate::cluster::{Cluster, FIELD_MANAGER, Served};
 use crate::object_reader::{ObjectName, fetch};
 use crate::permission::Permission;
@@ -240,7 +240,7 @@ struct Compared {
 
 impl Compared {
     fn of_request(request: &ReadRequest) -> Self {
-        let recorded = request.recorded.as_ref().map(|r| as_recorded(&r.attributes));
+        let recorded = request.recorded.as_ref().map(|r| recorded_values(&r.attributes));
         let sources = [request.desired.as_ref(), recorded.as_ref()];
         Self::of(sources.into_iter().flatten())
     }
@@ -396,7 +396,7 @@ impl NodeOperation<'_> {
 
     /// Sets the taints. The API has one list of taints, which controllers change too: the patch applies only to the version that was read.
     async fn set_taints(&self, node: &Json, desired: &Attributes) -> Result<(), ProviderError> {
-        let recorded = self.operation.recorded.as_ref().map(|r| as_recorded(&r.attributes));
+        let recorded = self.operation.recorded.as_ref().map(|r| recorded_values(&r.attributes));
         let ours = recorded.as_ref().map(Taint::read_all).unwrap_or_default();
         let wanted = Taint::read_all(desired);
         let mut node = node.clone();

@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::model::{Attributes, ReadAttributes, Value};
 use serde_json::{Value as Json, json};
-
-use crate::attributes::Read;
 
 /// A taint of a node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

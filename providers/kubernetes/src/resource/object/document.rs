@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use moorfast_engine::model::{Attributes, Value, YamlDocument, object_documents};
+use moorfast_engine::model::{Attributes, ReadAttributes, Value, YamlDocument, object_documents};
 use moorfast_engine::provider::Redaction;
 use serde_json::Value as Json;
 
-use crate::attributes::Read;
 use crate::object_reader::is_secret;
 
 use super::fields::FieldSet;

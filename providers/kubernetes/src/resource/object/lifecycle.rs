@@ -1,12 +1,11 @@
 //! Apply, wait and delete.
 
 use kube::api::{Patch, PatchParams};
-use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::model::{Attributes, ReadAttributes, Value};
 use moorfast_engine::provider::{Action, Applied, Class, Operation, OperationAction, ProviderError};
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
-use crate::attributes::Read;
 use crate::cluster::{Cluster, FIELD_MANAGER, Served};
 use crate::error::{immutable_fields, invalid_response};
 use crate::object_reader::{not_served, to_json};

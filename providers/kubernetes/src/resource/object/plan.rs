@@ -2,14 +2,13 @@
 
 use std::collections::HashSet;
 
-use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::model::{Attributes, ReadAttributes, Value};
 use moorfast_engine::plan::{PathSegment, parse_path, path_text};
 use moorfast_engine::provider::{
     Action, Consequence, ObjectChange, PlanRequest, Proposal, ProposedAction, ProviderError, loses,
 };
 use serde_json::Value as Json;
 
-use crate::attributes::Read;
 use crate::cluster::Cluster;
 
 use super::document::{Declared, Document, shape};
