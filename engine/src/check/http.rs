@@ -11,7 +11,7 @@ use super::arguments::{is_sensitive, period, shown, text};
 use super::bridge::Bridge;
 use super::origin::Origin;
 use crate::model::{Attributes, Value};
-use crate::provider::{Destination, ProbeError, http_client, root_cause};
+use crate::provider::{Body, Destination, ProbeError, http_client, read_body, root_cause};
 
 /// An HTTP request, and what is expected of the response.
 pub(super) struct HttpProbe {
@@ -90,25 +90,16 @@ async fn send(client: ClientBuilder, arguments: &Attributes) -> Result<Answer, S
         request = request.body(body.to_owned());
     }
     let url = shown(arguments, "url");
-    let mut answer =
+    let answer =
         request.send().await.map_err(|error| format!("no answer from {url}: {}", root_cause(&error.without_url())))?;
     let status = i64::from(answer.status().as_u16());
     let header = |(name, value): (&reqwest::header::HeaderName, &reqwest::header::HeaderValue)| {
         (name.to_string(), Value::from(String::from_utf8_lossy(value.as_bytes()).into_owned()))
     };
     let headers: BTreeMap<_, _> = answer.headers().iter().map(header).collect();
-    let (mut body, mut is_cut) = (Vec::new(), false);
-    while let Some(chunk) =
-        answer.chunk().await.map_err(|error| format!("{url}: {}", root_cause(&error.without_url())))?
-    {
-        body.extend_from_slice(&chunk);
-        if body.len() > BODY_LIMIT {
-            body.truncate(BODY_LIMIT);
-            is_cut = true;
-            break;
-        }
-    }
-    let body = String::from_utf8_lossy(&body).into_owned();
+    let body = read_body(answer, BODY_LIMIT).await;
+    let Body { bytes, is_cut } = body.map_err(|error| format!("{url}: {}", root_cause(&error.without_url())))?;
+    let body = String::from_utf8_lossy(&bytes).into_owned();
     let violations = violations(arguments, url, status, &body, is_cut);
     let value = Value::Map(
         [

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use reqwest::{Certificate, ClientBuilder};
+use reqwest::{Certificate, ClientBuilder, Response};
 
 /// Returns the builder of a client that follows no redirects. It trusts the certificate authorities of the system, or only those in `ca` (PEM).
 ///
@@ -21,6 +21,30 @@ pub fn http_client(timeout: Duration, ca: Option<&str>) -> Result<ClientBuilder,
         Ok(certificates) if !certificates.is_empty() => Ok(builder.tls_certs_only(certificates)),
         _ => Err("`ca` does not contain a PEM certificate".to_owned()),
     }
+}
+
+/// The beginning of a body.
+pub struct Body {
+    /// At most as many bytes as were asked for.
+    pub bytes: Vec<u8>,
+    /// Whether the body is longer.
+    pub is_cut: bool,
+}
+
+/// Reads at most `limit` bytes of the body of a response, so that a server cannot fill the memory.
+///
+/// # Errors
+/// If the connection fails.
+pub async fn read_body(mut response: Response, limit: usize) -> Result<Body, reqwest::Error> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > limit {
+            bytes.truncate(limit);
+            return Ok(Body { bytes, is_cut: true });
+        }
+    }
+    Ok(Body { bytes, is_cut: false })
 }
 
 /// Returns the root cause of an error of a client.

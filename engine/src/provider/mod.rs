@@ -43,7 +43,7 @@ pub use definition::Provider;
 pub use error::{Class, ProviderError};
 pub use existing::{Described, Existing};
 pub use host_keys::HostKeys;
-pub use http_client::{http_client, root_cause};
+pub use http_client::{Body, http_client, read_body, root_cause};
 pub use local_access::LocalAccess;
 pub(crate) use node_network::is_host;
 pub use node_network::{Destination, NodeNetwork, NodeStream, ProbeError};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use moorfast_engine::provider::{Class, ClientCertificate, ProviderError, http_client, root_cause};
+use moorfast_engine::provider::{Class, ClientCertificate, ProviderError, http_client, read_body, root_cause};
 use reqwest::{Client, Identity, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -130,11 +130,10 @@ impl Api {
         Ok(list.members)
     }
 
-    /// Adds a learner, and returns all members.
-    pub(crate) async fn add(&self, url: &str, peer_url: &str) -> Result<Vec<Listed>, Failure> {
+    /// Adds a learner.
+    pub(crate) async fn add(&self, url: &str, peer_url: &str) -> Result<(), Failure> {
         let learner = json!({ "peerURLs": [peer_url], "isLearner": true });
-        let list: ListOfMembers = self.ask(url, "cluster/member/add", learner).await?;
-        Ok(list.members)
+        self.ask::<Json>(url, "cluster/member/add", learner).await.map(drop)
     }
 
     /// Lets a learner vote.
@@ -185,15 +184,13 @@ impl Api {
     }
 
     async fn ask<T: DeserializeOwned>(&self, url: &str, method: &str, body: Json) -> Result<T, Failure> {
-        let mut response = self.send(url, method, &body, ANSWER).await?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| Failure::NoAnswer(root_cause(&error)))? {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > SIZE {
-                return Err(Failure::NoAnswer("its answer is too large".to_owned()));
-            }
+        let response = self.send(url, method, &body, ANSWER).await?;
+        let answer = read_body(response, SIZE).await.map_err(|error| Failure::NoAnswer(root_cause(&error)))?;
+        if answer.is_cut {
+            return Err(Failure::NoAnswer("its answer is too large".to_owned()));
         }
-        serde_json::from_slice(&bytes).map_err(|_| Failure::NoAnswer("its answer is not that of etcd".to_owned()))
+        serde_json::from_slice(&answer.bytes)
+            .map_err(|_| Failure::NoAnswer("its answer is not that of etcd".to_owned()))
     }
 
     async fn send(&self, url: &str, method: &str, body: &Json, limit: Duration) -> Result<Response, Failure> {
@@ -203,8 +200,8 @@ impl Api {
             return Ok(response);
         }
         let status = response.status();
-        let bytes = response.bytes().await.unwrap_or_default();
-        let message = serde_json::from_slice::<Json>(&bytes).ok();
+        let answer = read_body(response, SIZE).await.ok();
+        let message = answer.and_then(|answer| serde_json::from_slice::<Json>(&answer.bytes).ok());
         let message = message.as_ref().and_then(|answer| answer["message"].as_str().or(answer["error"].as_str()));
         Err(match message {
             Some(message) => Failure::Refused(message.chars().take(200).collect()),

@@ -175,7 +175,7 @@ impl Cluster {
             Verdict::Refused(reason) => return Err(refused(&reason)),
         }
         let made = match &step {
-            Step::Add(peer_url) => api.add(url, peer_url).await.map(drop),
+            Step::Add(peer_url) => api.add(url, peer_url).await,
             Step::Promote(id) => api.promote(url, *id).await,
             Step::Remove(id) => api.remove(url, *id).await,
             Step::Move(id, peer_url) => api.update(url, *id, peer_url).await,

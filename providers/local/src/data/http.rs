@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
-    Class, Context, DataRequest, Declaration, Invalid, LocalAccess, ProviderError, TargetKind, http_client, root_cause,
+    Body, Class, Context, DataRequest, Declaration, Invalid, LocalAccess, ProviderError, TargetKind, http_client,
+    read_body, root_cause,
 };
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, Response, StatusCode, Url};
@@ -184,19 +185,11 @@ fn unsuccessful(shown: &str, status: StatusCode) -> Failure {
 }
 
 /// Reads a body up to the limit.
-async fn body(
-    mut response: Response,
-    shown: &str,
-    failed: impl Fn(reqwest::Error) -> Failure,
-) -> Result<Vec<u8>, Failure> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(&failed)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > LIMIT {
-            return Err(permanent(format!("the body of {shown} is larger than {} MiB", LIMIT >> 20)));
-        }
+async fn body(response: Response, shown: &str, failed: impl Fn(reqwest::Error) -> Failure) -> Result<Vec<u8>, Failure> {
+    match read_body(response, LIMIT).await.map_err(failed)? {
+        Body { bytes, is_cut: false } => Ok(bytes),
+        Body { is_cut: true, .. } => Err(permanent(format!("the body of {shown} is larger than {} MiB", LIMIT >> 20))),
     }
-    Ok(body)
 }
 
 fn check_digest(what: &str, arguments: &Attributes, body: &[u8], decoding: Decoding) -> Result<(), ProviderError> {
