@@ -1,7 +1,9 @@
 //! What a manifest would say about the objects that exist on a node.
 
+use std::sync::Arc;
+
 use moorfast_engine::model::{Attributes, Value};
-use moorfast_engine::provider::{Class, Described, Existing, Observed, ProviderError, ReadRequest};
+use moorfast_engine::provider::{Class, Described, Existing, Observed, ProviderError, ReadRequest, ResourceType};
 
 use crate::attributes::text;
 use crate::failure::require_success;
@@ -15,9 +17,9 @@ use crate::sources::Sources;
 /// The largest number of objects below one path.
 const LISTED: usize = 1000;
 
-/// The attributes that identify an object, by its type.
+/// An object to describe: its type, and the attribute that identifies it.
 struct Key {
-    resource_type: String,
+    resource_type: Arc<dyn ResourceType>,
     attributes: Attributes,
 }
 
@@ -30,27 +32,18 @@ pub(crate) async fn describe(
     let mut keys = Vec::new();
     for existing in wanted {
         match existing {
-            Existing::Object { resource_type, key } => keys.push(Key::of(resource_type, key)),
+            Existing::Object { resource_type, key } => keys.push(Key::of(resource_type, key)?),
             Existing::Under(path) => keys.extend(under(shell, path).await?),
             Existing::Kind { .. } => {}
         }
     }
-    let mut requests = Vec::new();
-    for key in &keys {
-        requests.push(key.request(key.attributes.clone())?);
-        // A unit with a file of its own is read with its content. One of a package is read without.
-        let with_content = [("content".to_owned(), Value::from(""))];
-        let asks_content = key.resource_type == "ssh_systemd_unit";
-        let attributes = key.attributes.clone().into_iter().chain(with_content.into_iter().filter(|_| asks_content));
-        requests.push(key.request(attributes.collect())?);
-    }
-    let mut readings = reading::read(shell, &requests, sources, false).await.into_iter();
+    let requests = keys.iter().map(Key::requests).collect::<Result<Vec<_>, _>>()?;
+    let mut readings = reading::read(shell, &requests.concat(), sources, false).await.into_iter();
     let mut described = Vec::new();
-    for key in &keys {
-        let (Some(plain), Some(with_content)) = (readings.next(), readings.next()) else { break };
+    for (key, requests) in keys.iter().zip(&requests) {
+        let found = readings.by_ref().take(requests.len()).collect::<Result<Vec<_>, _>>()?;
         // An object that not every node has is left out on the others.
-        let Some(observed) = with_content?.or(plain?) else { continue };
-        described.push(key.described(observed)?);
+        described.extend(found.into_iter().flatten().next().map(|observed| key.described(observed)));
     }
     Ok(described)
 }
@@ -82,24 +75,27 @@ async fn under(shell: &NodeShell, path: &str) -> Result<Vec<Key>, ProviderError>
         };
         Some(Key::of(resource_type, path))
     };
-    let mut keys: Vec<Key> = found.lines().filter_map(key).collect();
+    let mut keys = found.lines().filter_map(key).collect::<Result<Vec<_>, _>>()?;
     keys.sort_by(|a, b| a.label().cmp(b.label()));
     Ok(keys)
 }
 
 impl Key {
-    fn of(resource_type: &str, key: &str) -> Self {
-        let has = |name: &str| {
-            let resource_type = resource_type::all().into_iter().find(|known| known.name() == resource_type);
-            resource_type.is_some_and(|known| known.schema().attribute(name).is_some_and(|a| a.required))
-        };
-        let attribute = match () {
+    /// Returns the object of a type with this path or name.
+    ///
+    /// # Errors
+    /// If there is no such type.
+    fn of(resource_type: &str, key: &str) -> Result<Self, ProviderError> {
+        let known = resource_type::all().into_iter().find(|known| known.name() == resource_type);
+        let unknown = || ProviderError::new(Class::Invalid, format!("unknown resource type `{resource_type}`"));
+        let resource_type = known.ok_or_else(unknown)?;
+        let has = |name: &str| resource_type.schema().attribute(name).is_some_and(|attribute| attribute.required);
+        let (name, value) = match () {
             () if has("names") => ("names", Value::List(vec![Value::from(key)])),
             () if has("path") => ("path", Value::from(key)),
             () => ("name", Value::from(key)),
         };
-        let attributes = [(attribute.0.to_owned(), attribute.1)].into();
-        Self { resource_type: resource_type.to_owned(), attributes }
+        Ok(Self { resource_type, attributes: [(name.to_owned(), value)].into() })
     }
 
     /// Returns the key as people write it.
@@ -108,25 +104,34 @@ impl Key {
         text(&self.attributes, "path").or_else(|| text(&self.attributes, "name")).or_else(names).unwrap_or_default()
     }
 
-    fn request(&self, desired: Attributes) -> Result<ReadRequest, ProviderError> {
-        let known = resource_type::all().into_iter().find(|known| known.name() == self.resource_type);
-        let unknown = || ProviderError::new(Class::Invalid, format!("unknown resource type `{}`", self.resource_type));
-        let resource_type = known.ok_or_else(unknown)?;
-        let address = format!("{}.existing", self.resource_type).parse();
-        let address = address.map_err(|error| ProviderError::new(Class::Invalid, format!("{error}")))?;
-        Ok(ReadRequest { address, resource_type, desired: Some(desired), recorded: None })
+    /// Returns the readings of which the first that finds the object describes it. A unit with a file of its own is read with its content, one of a package without.
+    fn requests(&self) -> Result<Vec<ReadRequest>, ProviderError> {
+        let with_content = || {
+            let content = ("content".to_owned(), Value::from(""));
+            self.attributes.clone().into_iter().chain([content]).collect()
+        };
+        let is_unit = self.resource_type.name() == "ssh_systemd_unit";
+        let desired = is_unit.then(with_content).into_iter().chain([self.attributes.clone()]);
+        desired.map(|desired| self.request(desired)).collect()
     }
 
-    fn described(&self, observed: Observed) -> Result<Described, ProviderError> {
-        let schema = self.request(Attributes::new())?.resource_type.schema().clone();
-        let attributes = match obstacle(&self.resource_type, &observed.attributes) {
+    fn request(&self, desired: Attributes) -> Result<ReadRequest, ProviderError> {
+        let address = format!("{}.existing", self.resource_type.name()).parse();
+        let address = address.map_err(|error| ProviderError::new(Class::Invalid, format!("{error}")))?;
+        Ok(ReadRequest { address, resource_type: self.resource_type.clone(), desired: Some(desired), recorded: None })
+    }
+
+    fn described(&self, observed: Observed) -> Described {
+        let resource_type = self.resource_type.name();
+        let attributes = match obstacle(resource_type, &observed.attributes) {
             Some(reason) => Err(reason),
             None => {
                 let mut attributes = self.attributes.clone();
-                for attribute in schema.attributes.iter().filter(|attribute| attribute.optional) {
+                let optional = self.resource_type.schema().attributes.iter().filter(|attribute| attribute.optional);
+                for attribute in optional {
                     let Some(value) = observed.attributes.get(attribute.name) else { continue };
                     if !value.is_null()
-                        && !is_default(&self.resource_type, attribute.name, value)
+                        && !is_default(resource_type, attribute.name, value)
                         && attribute.default.as_ref() != Some(value)
                     {
                         attributes.insert(attribute.name.to_owned(), value.clone());
@@ -137,9 +142,9 @@ impl Key {
         };
         let file = match text(&self.attributes, "path") {
             Some(path) => path.trim_start_matches('/').to_owned(),
-            None => format!("{}/{}", self.resource_type, self.label().replace('/', "_")),
+            None => format!("{resource_type}/{}", self.label().replace('/', "_")),
         };
-        Ok(Described { resource_type: self.resource_type.clone(), label: self.label().to_owned(), file, attributes })
+        Described { resource_type: resource_type.to_owned(), label: self.label().to_owned(), file, attributes }
     }
 }
 
