@@ -28,20 +28,8 @@ impl NodeConnection {
     /// Returns the node with this connection. It has no custom values.
     pub fn node(self, name: &NodeName) -> Node {
         let Self { address, user, port, identity_file, jump, host_keys, transport, sudo, roles } = self;
-        let custom = Node::new(&name.0).vars;
-        Node {
-            name: name.clone(),
-            address,
-            user,
-            port,
-            identity_file,
-            jump,
-            host_keys,
-            transport,
-            sudo,
-            roles,
-            vars: custom,
-        }
+        let node = Node::new(&name.0);
+        Node { address, user, port, identity_file, jump, host_keys, transport, sudo, roles, ..node }
     }
 }
 
