@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use moorfast_state::{Intent, SealKey};
 
-use crate::configuration::expand::Expanded;
+use crate::configuration::expand::{Expanded, Selection};
 use crate::configuration::leaving::LeavingNodes;
 use crate::configuration::owners::Owners;
 use crate::configuration::scope::Values;
@@ -65,6 +65,12 @@ impl ApplyContext {
 
     pub fn item(&self, change: &Change) -> Option<&Item> {
         self.items.get(&change.address)
+    }
+
+    /// Returns what a rollout of the plan selects. `None` if the manifest does not have it.
+    pub fn selection(&self, rollout: usize) -> Option<&Selection> {
+        let name = &self.plan.rollouts[rollout].name;
+        self.expanded.rollouts.iter().find(|selection| selection.name == *name)
     }
 
     /// Returns the target of a change.

@@ -96,7 +96,7 @@ impl DrainCalls {
         let rollout = &plan.rollouts[turn.rollout];
         let options = rollout.drain.clone()?;
         let node = rollout.node(&turn.node).filter(|node| node.returns())?;
-        let selection = expanded.rollouts.iter().find(|selection| selection.name == rollout.name)?;
+        let selection = context.selection(turn.rollout)?;
         let instance @ Instance { address, provider, target, .. } = selection.drained(expanded, &turn.node)?;
         let object = instance.read_request(desired(expanded, instance, values).ok(), journal.record(address).cloned());
         Some(Self {

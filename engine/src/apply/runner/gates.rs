@@ -15,7 +15,7 @@ use crate::apply::journal::Journal;
 use crate::apply::schedule::NodeTurn;
 use crate::check::{When, evaluate_check};
 use crate::configuration::evaluate::desired;
-use crate::configuration::expand::{CheckInstance, Expanded, Instance, Selection};
+use crate::configuration::expand::{CheckInstance, Expanded, Instance};
 use crate::configuration::graph::{LocalReferences, check_dependencies};
 use crate::configuration::scope::Values;
 use crate::configuration::selection::Gate;
@@ -183,16 +183,11 @@ fn depend_on_unknown_values(context: &ApplyContext, turn: &NodeTurn) -> bool {
             .iter()
             .any(|address| values.get(address).is_some_and(Value::is_unknown)),
     };
-    selection(context, turn).is_some_and(|selection| selection.gates(expanded, &turn.node).any(is_open))
-}
-
-fn selection<'c>(context: &'c ApplyContext, turn: &NodeTurn) -> Option<&'c Selection> {
-    let name = &context.plan.rollouts[turn.rollout].name;
-    context.expanded.rollouts.iter().find(|selection| selection.name == *name)
+    context.selection(turn.rollout).is_some_and(|selection| selection.gates(expanded, &turn.node).any(is_open))
 }
 
 fn gates_of(context: &ApplyContext, journal: &Journal<'_>, turn: &NodeTurn) -> Vec<PendingGate> {
-    let Some(selection) = selection(context, turn) else { return Vec::new() };
+    let Some(selection) = context.selection(turn.rollout) else { return Vec::new() };
     let expanded = &context.expanded;
     let mut locals = LocalReferences::default();
     let pending = |gate: Gate| PendingGate {
