@@ -141,11 +141,9 @@ impl Object<'_> {
             }
             distinct
         });
-        let (is_object, is_text) = (
-            distinct.iter().any(|value| matches!(value, Value::Map(_))) && self.resource_type == "kubernetes_object",
-            distinct.iter().any(|value| value.as_str().is_some_and(|text| text.contains('\n'))),
-        );
-        if is_object || is_text {
+        let is_yaml = self.file.ends_with(".yaml") && distinct.iter().any(|value| matches!(value, Value::Map(_)));
+        let is_text = distinct.iter().any(|value| value.as_str().is_some_and(|text| text.contains('\n')));
+        if is_yaml || is_text {
             for (node, value) in values {
                 let content = match value.as_str() {
                     Some(text) => text.to_owned(),
@@ -156,7 +154,7 @@ impl Object<'_> {
             }
             let folder = if distinct.len() > 1 { "${node.name}/" } else { "" };
             let file = format!("file(\"{FOLDER}/{folder}{}\")", self.file);
-            return Ok(if is_object { format!("'${{yamldecode({file})}}'") } else { format!("'${{{file}}}'") });
+            return Ok(if is_yaml { format!("'${{yamldecode({file})}}'") } else { format!("'${{{file}}}'") });
         }
         if let [only] = distinct.as_slice() {
             return toml(only);

@@ -30,7 +30,7 @@ pub struct Described {
     pub resource_type: String,
     /// The object as messages name it: its path, or its kind and name.
     pub label: String,
-    /// A relative path for a file with its content, if it has one.
+    /// A relative path for a file with its content, if it has one. A table is written into a file only if this is one of YAML.
     pub file: String,
     /// The attributes to write, without those that have their default; or the reason why the object is left out.
     pub attributes: Result<Attributes, String>,
