@@ -86,23 +86,25 @@ const BEFORE: &str = "YmVmb3Jl";
 const AFTER: &str = "YWZ0ZXI=";
 
 struct Cluster {
-    testbed: Testbed,
+    testbed: Testbed<()>,
     moorfast: Folder,
+    /// The folder with the programs of etcd.
+    programs: PathBuf,
     /// The certificate of a node, with which the test logs in.
     login: tempfile::TempDir,
 }
 
 #[test]
 fn a_cluster_and_its_life() {
-    let Some(testbed) = Testbed::up("etcd", 3) else { return };
-    let program = testbed.facts.control_plane.binaries["etcd"].display();
+    let Some(testbed) = Testbed::up_nodes("etcd", 3) else { return };
+    let programs = PathBuf::from(cluster_binaries());
     let unpinned =
         |block: String| block.lines().filter(|l| !l.starts_with("host_key")).map(|l| format!("{l}\n")).collect();
     let nodes: Vec<String> =
         testbed.facts.nodes.iter().map(|n| unpinned(testbed.facts.node_block(n, "root"))).collect();
     let moorfast = Folder::new(&(MANIFEST.to_owned() + &nodes.concat()));
-    moorfast.write("test.auto.vars.toml", &format!("etcd = \"{program}\"\n"));
-    let cluster = Cluster { testbed, moorfast, login: tempfile::tempdir().unwrap() };
+    moorfast.write("test.auto.vars.toml", &format!("etcd = \"{}\"\n", programs.join("etcd").display()));
+    let cluster = Cluster { testbed, moorfast, programs, login: tempfile::tempdir().unwrap() };
     cluster.forms();
     cluster.a_stopped_member_is_drift();
     cluster.a_machine_is_replaced();
@@ -262,8 +264,7 @@ impl Cluster {
         // A snapshot that is missing or damaged is taken again.
         fs::write(&first[0], "").unwrap();
         self.moorfast.expect(0, &["plan", "-detailed-exitcode", "-var", "release=2"]);
-        let etcdutl = Path::new(&cluster_binaries()).join("etcdutl");
-        let value = restored(&etcdutl, &self.testbed.facts.control_plane.binaries["etcd"], snapshot);
+        let value = restored(&self.programs.join("etcdutl"), &self.programs.join("etcd"), snapshot);
         assert_eq!(value, BEFORE);
     }
 
