@@ -257,7 +257,7 @@ fn a_resource_that_is_no_node_of_each_node_cannot_be_drained() {
     });
 }
 
-/// Two rollouts, of which the second waits for the first.
+/// Two rollouts. The second waits for the first.
 #[test]
 fn a_rollout_starts_after_another_one() {
     run(async {

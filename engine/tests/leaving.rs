@@ -28,7 +28,7 @@ fn dead(node: &str) -> PlanOptions {
     PlanOptions { dead_nodes: vec![NodeName(node.to_owned())], ..everything() }
 }
 
-/// Returns a bench with two nodes, of which the second leaves.
+/// Returns a bench with two nodes. The second leaves.
 async fn leaving() -> Bench {
     let bench = Bench::applied(&manifest(&["n0", "n1"])).await;
     bench.memory.world().log.clear();

@@ -139,8 +139,8 @@ pub trait Connection: Send + Sync {
     /// Moves the workloads of a node away, and prevents new ones from starting there. Returns messages for the user, one line each. Called only for types with
     /// [`ResourceType::can_be_drained`](super::ResourceType::can_be_drained).
     ///
-    /// That the node is drained, and by which owner, must be recorded in the cluster together with the first effect, because the run can be killed at any time:
-    /// the next reading returns the owner as [`ResourceType::drained_by`](super::ResourceType::drained_by). A node that somebody else keeps out of service has
+    /// The cluster must record the owner of the drain together with its first effect, because the run can be killed at any time.
+    /// The next reading returns the owner as [`ResourceType::drained_by`](super::ResourceType::drained_by). A node that somebody else keeps out of service has
     /// no owner. A node that the owner drained before is drained again.
     ///
     /// # Errors

@@ -104,7 +104,7 @@ impl Key {
         text(&self.attributes, "path").or_else(|| text(&self.attributes, "name")).or_else(names).unwrap_or_default()
     }
 
-    /// Returns the readings of which the first that finds the object describes it. A unit with a file of its own is read with its content, one of a package without.
+    /// Returns the readings of the object. The first one that finds it counts: a unit with a file of its own is read with its content, one of a package without.
     fn requests(&self) -> Result<Vec<ReadRequest>, ProviderError> {
         let with_content = || {
             let content = ("content".to_owned(), Value::from(""));

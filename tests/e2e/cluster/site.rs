@@ -34,7 +34,7 @@ impl Site {
         Some(Self { testbed, moorfast, binaries })
     }
 
-    /// Puts another machine, with another host key and an empty disk, in the place of a node.
+    /// Replaces the machine of a node by another one with another host key and an empty disk.
     pub fn replace_machine(&mut self, node: &str) {
         self.testbed.run(&["node", "replace", node]);
         self.testbed.facts = self.testbed.current_facts();
