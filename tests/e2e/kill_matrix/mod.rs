@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use self::world::{NAMESPACE, Size, Wanted, World};
+use self::world::{ConfigMaps, NAMESPACE, Size, Wanted, World, config_maps};
 use crate::support::folder::{Folder, Run};
 use crate::support::testbed::Testbed;
 use rand::rngs::StdRng;
@@ -120,19 +120,19 @@ impl<'t> Matrix<'t> {
     fn crash_at_every(&mut self, step: u64, one: Size, other: Size) -> u64 {
         self.write_manifest(one);
         self.moorfast.expect(0, &["apply", "--auto-approve"]);
-        self.check(&World::default(), "the first apply");
-        let (started, before) = (Instant::now(), self.tally.crash_points);
+        self.check(&ConfigMaps::new(), "the first apply");
+        let (started, earlier) = (Instant::now(), self.tally.crash_points);
         let mut write = self.random.random_range(1..=step);
         loop {
             for (moment, size) in [("before", other), ("after", one)] {
-                let uids = self.world();
+                let before = config_maps(self.testbed);
                 self.write_manifest(size);
                 let at = format!("{moment}:{write}");
                 let run = self.moorfast.start_in(&["apply", "--auto-approve"], &[("MOORFAST_CRASH_AT", &at)]);
                 let run = run.end();
                 if run.code == 0 {
-                    self.check(&uids, "an apply after all crashes");
-                    let crashes = self.tally.crash_points - before;
+                    self.check(&before, "an apply after all crashes");
+                    let crashes = self.tally.crash_points - earlier;
                     let (store, resources, took) = (self.store, one.resources(), started.elapsed());
                     eprintln!(
                         "{store}: {crashes} crash points of applies of up to {resources} resources in {took:.0?}"
@@ -141,7 +141,7 @@ impl<'t> Matrix<'t> {
                 }
                 assert_eq!(run.code, -1, "{run}");
                 self.tally.crash_points += 1;
-                self.recover(&uids, &at, moment == "after");
+                self.recover(&before, &at, moment == "after");
             }
             write += step;
         }
@@ -174,7 +174,7 @@ impl<'t> Matrix<'t> {
                 break;
             }
             assert!(round < 3 * kills + 10, "most runs ended before they were killed");
-            let mut known = self.world();
+            let mut known = config_maps(self.testbed);
             let command = if round % 5 == 4 { "destroy" } else { "apply" };
             let some = self.random.random_range(1..=large.chains);
             self.write_manifest(match round % 5 {
@@ -189,11 +189,11 @@ impl<'t> Matrix<'t> {
             }
             // In one half of the rounds there is no pause between the kill and the next run.
             if self.random.random() {
-                known = self.world();
+                known = config_maps(self.testbed);
             }
             // Objects that the killed destroy removed are rightly created again.
             if command == "destroy" {
-                known = World::default();
+                known = ConfigMaps::new();
             }
             // Objects that the killed run created and that have left the manifest since must be destroyed.
             if self.random.random_ratio(1, 4) {
@@ -231,7 +231,7 @@ impl<'t> Matrix<'t> {
     }
 
     /// Runs a plain apply, which must complete the manifest.
-    fn recover(&mut self, before: &World, case: &str, plan: bool) {
+    fn recover(&mut self, before: &ConfigMaps, case: &str, plan: bool) {
         let started = Instant::now();
         let run = self.moorfast.run(&["apply", "--auto-approve"]);
         let found = run.stderr.matches("an earlier run died during").count() as u64;
@@ -253,7 +253,7 @@ impl<'t> Matrix<'t> {
     }
 
     /// Compares the node and the cluster with the manifest, and counts and reports every difference.
-    fn check(&mut self, before: &World, case: &str) {
+    fn check(&mut self, before: &ConfigMaps, case: &str) {
         let world = self.world();
         let wanted = self.wanted;
         let mut wrong = Vec::new();
@@ -274,7 +274,7 @@ impl<'t> Matrix<'t> {
                 let text = format!("ConfigMap {name}: {found:?} instead of {sum}");
                 lost(&mut wrong, &mut self.tally.resources_lost, text);
             }
-            let uids = found.zip(before.config_maps.get(name)).filter(|(now, then)| now.1 != then.1);
+            let uids = found.zip(before.get(name)).filter(|(now, then)| now.1 != then.1);
             if uids.is_some() {
                 lost(&mut wrong, &mut self.tally.duplicates, format!("ConfigMap {name} was created twice"));
             }

@@ -8,6 +8,9 @@ const FOLDER: &str = "/srv/kills";
 /// Where the ConfigMaps are.
 pub const NAMESPACE: &str = "kills";
 
+/// The data and the uid of each ConfigMap.
+pub type ConfigMaps = BTreeMap<String, (String, String)>;
+
 /// The size of a manifest.
 #[derive(Clone, Copy)]
 pub struct Size {
@@ -39,8 +42,8 @@ pub struct World {
     pub files: BTreeMap<String, String>,
     /// The SHA-256 of each file.
     pub sums: BTreeMap<String, String>,
-    /// The data and the uid of each ConfigMap.
-    pub config_maps: BTreeMap<String, (String, String)>,
+    /// The ConfigMaps of the cluster.
+    pub config_maps: ConfigMaps,
     /// The bootstrap tokens of the cluster.
     pub tokens: BTreeSet<String>,
     /// The content of the file that the unit watches, when the unit last started.
@@ -59,11 +62,12 @@ impl World {
     }
 }
 
-/// Reads what the unit saw when it last started, and the content and the SHA-256 of each file.
+/// Reads what the unit saw when it last started, and the content and the SHA-256 of each file. What is no file has neither.
 fn files(testbed: &Testbed) -> (String, BTreeMap<String, String>, BTreeMap<String, String>) {
     let script = format!(
         "cat /run/kills-seen 2>/dev/null; echo; cd {FOLDER} 2>/dev/null || exit 0; \
-         grep '' $(ls -A) /dev/null; echo; sha256sum $(ls -A) /dev/null"
+         find . -mindepth 1 -maxdepth 1 ! -type f -printf '%f:\\n'; \
+         grep -d skip '' $(ls -A) /dev/null; echo; find . -maxdepth 1 -type f -printf '%f\\0' | xargs -0r sha256sum"
     );
     let text = testbed.on(&testbed.facts.nodes[0].name, &script);
     let (seen, rest) = text.split_once('\n').unwrap_or_default();
@@ -73,8 +77,8 @@ fn files(testbed: &Testbed) -> (String, BTreeMap<String, String>, BTreeMap<Strin
     (seen.to_owned(), files.collect(), sums.collect())
 }
 
-/// Reads the data and the uid of each ConfigMap.
-fn config_maps(testbed: &Testbed) -> BTreeMap<String, (String, String)> {
+/// Reads the ConfigMaps. Unlike the files, they can be read while a node still runs the script of a run that was killed.
+pub fn config_maps(testbed: &Testbed) -> ConfigMaps {
     let template = "go-template={{range .items}}{{.metadata.name}} {{.data.sum}} {{.metadata.uid}}\n{{end}}";
     let maps = testbed.kubectl(&["get", "configmaps", "-n", NAMESPACE, "-o", template]);
     let map = |line: &str| {
