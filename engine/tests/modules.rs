@@ -487,6 +487,31 @@ fn an_invalid_call_or_module_is_an_error_with_its_place() {
     assert!(found.is_empty(), "{found}");
 }
 
+#[test]
+fn an_error_in_a_definition_is_reported_once_where_it_is() {
+    let items = |value: &str| {
+        let item = |name| format!("[resource.mem_item.{name}]\nkey = \"{name}\"\nvalue = \"${{{value}}}\"\n");
+        item("a") + &item("b")
+    };
+    let wrong = "'${parseint(\"x\", 10)}'";
+    let local = format!("[locals]\nwrong = {wrong}\nother = \"${{local.wrong}}\"\n{}", items("local.other"));
+    let input = format!("[module.m]\nsource = \"m\"\n[module.m.inputs]\nn = {wrong}\n");
+    let variable = format!("[variables.n]\ntype = \"string\"\n{}", items("var.n"));
+    let output = format!("[module.m]\nsource = \"m\"\n{}", items("module.m.n"));
+    let value = format!("[outputs.n]\nvalue = {wrong}\n");
+    for (root, modules, place) in [
+        (&local, vec![], "moorfast.toml:2"),
+        (&input, vec![("m", &*variable)], "moorfast.toml:4"),
+        (&output, vec![("m", &*value)], "m/main.toml:2"),
+    ] {
+        assert!(error(root, &modules).starts_with(&format!("{place}: `x` is not a whole number in base 10")));
+        let errors = bench(root, &modules).workspace().validate();
+        assert_eq!(errors.len(), 1, "{errors:#?}");
+    }
+    let errors = bench(&local, &[]).workspace().validate();
+    assert_eq!(errors[0].related.last().unwrap().1, "used here");
+}
+
 #[tokio::test]
 async fn a_provider_instance_of_the_caller_is_passed_to_a_module() {
     let module =

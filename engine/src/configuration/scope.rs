@@ -121,10 +121,8 @@ impl<'a> InstanceScope<'a> {
         match &self.binding.node {
             Some(node) => Ok(node_value(node)),
             None if self.binding.is_open => Ok(Value::Unknown),
-            None => Err(Unresolved {
-                summary: "`node` is the node of `on`, and this block has no `on`".to_owned(),
-                help: Some("add on = { role = \"…\" }, or name the node: nodes.NAME.address".to_owned()),
-            }),
+            None => Err(Unresolved::new("`node` is the node of `on`, and this block has no `on`".to_owned())
+                .help("add on = { role = \"…\" }, or name the node: nodes.NAME.address".to_owned())),
         }
     }
 
@@ -138,10 +136,9 @@ impl<'a> InstanceScope<'a> {
                 Ok(each_value(Value::from(key.as_str()), value))
             }
             None if self.binding.is_open => Ok(each_value(Value::Unknown, Value::Unknown)),
-            None => Err(Unresolved {
-                summary: "`each` is the element of `for_each`, and this block has no `for_each`".to_owned(),
-                help: None,
-            }),
+            None => {
+                Err(Unresolved::new("`each` is the element of `for_each`, and this block has no `for_each`".to_owned()))
+            }
         }
     }
 
@@ -149,10 +146,7 @@ impl<'a> InstanceScope<'a> {
     fn element(&self, collection: &Expr, key: &str) -> Result<Option<Value>, Unresolved> {
         let binding = Binding { each: None, collection: None, ..self.binding.clone() };
         let elements = collection.evaluate(&InstanceScope::new(self.expanded, self.values, binding));
-        let elements = elements.map_err(|errors| Unresolved {
-            summary: errors.into_iter().next().map_or_else(String::new, |error| error.summary),
-            help: Some("the error is in `for_each`".to_owned()),
-        })?;
+        let elements = elements.map_err(|errors| Unresolved::within("each", errors))?;
         let element = elements.as_map().and_then(|map| map.get(key)).cloned();
         Ok(if matches!(elements, Value::Sensitive(_)) { element.map(Value::sensitive) } else { element })
     }
@@ -227,16 +221,15 @@ impl InstanceScope<'_> {
             Reference::Local(name) => return self.local(name),
             Reference::Nodes => return Ok(self.nodes()),
             Reference::This => {
-                return self.this.clone().ok_or_else(|| Unresolved {
-                    summary: "`self` is available only in a postcondition or in an assertion of a check".to_owned(),
-                    help: None,
+                return self.this.clone().ok_or_else(|| {
+                    Unresolved::new(
+                        "`self` is available only in a postcondition or in an assertion of a check".to_owned(),
+                    )
                 });
             }
             Reference::Node => self.node(),
             Reference::Each => self.each(),
-            Reference::Plan => {
-                Err(Unresolved { summary: "`plan` is available only in a policy".to_owned(), help: None })
-            }
+            Reference::Plan => Err(Unresolved::new("`plan` is available only in a policy".to_owned())),
             Reference::Path => Ok(self.module().folders.clone()),
             Reference::Environment => Ok(environment_value(&self.expanded.manifest)),
             Reference::Moorfast => {
@@ -271,18 +264,16 @@ impl Scope for InstanceScope<'_> {
             Referenced::One(_) => Ok(None),
             Referenced::Many([]) if !self.expanded.is_expanded(resource) => Ok(Some(Arc::new(Value::Unknown))),
             Referenced::Many([only]) => Ok(Some(Arc::new(self.value_of(&self.expanded.instances[*only].address)))),
-            Referenced::Many([]) => Err(Unresolved { summary: format!("`{resource}` has no instances"), help: None }),
+            Referenced::Many([]) => Err(Unresolved::new(format!("`{resource}` has no instances"))),
             Referenced::Many(instances @ [first, ..]) => {
                 let first = &self.expanded.instances[*first].address;
-                Err(Unresolved {
-                    summary: format!(
-                        "`{resource}` has {} instances, and the reference names none of them",
-                        instances.len()
-                    ),
-                    help: Some(format!(
-                        "write `{first}.{attribute}` for one instance, or `values({resource})[*].{attribute}` for all"
-                    )),
-                })
+                Err(Unresolved::new(format!(
+                    "`{resource}` has {} instances, and the reference names none of them",
+                    instances.len()
+                ))
+                .help(format!(
+                    "write `{first}.{attribute}` for one instance, or `values({resource})[*].{attribute}` for all"
+                )))
             }
         }
     }
@@ -387,11 +378,8 @@ fn on_same_node<'e>(expanded: &'e Expanded, resource: &ResourceAddress, binding:
 
 fn missing_key<'k>(block: &str, key: &str, known: impl Iterator<Item = &'k String>) -> Unresolved {
     let keys: Vec<_> = known.map(|k| format!("\"{k}\"")).collect();
-    Unresolved {
-        summary: format!("`{block}` has no instance \"{key}\""),
-        help: Some(match keys.is_empty() {
-            true => "its instance has no key: omit the brackets".to_owned(),
-            false => format!("its instances are {}", keys.join(", ")),
-        }),
-    }
+    Unresolved::new(format!("`{block}` has no instance \"{key}\"")).help(match keys.is_empty() {
+        true => "its instance has no key: omit the brackets".to_owned(),
+        false => format!("its instances are {}", keys.join(", ")),
+    })
 }

@@ -379,19 +379,17 @@ impl<'a> Evaluator<'a> {
             return Ok((value.clone(), 0));
         }
         let resolved = match self.template_variables {
-            Some(variables) => {
-                variables.get(root).cloned().map(|value| (Arc::new(value), 0)).ok_or_else(|| Unresolved {
-                    summary: format!("the template has no variable `{root}`"),
-                    help: suggest(root, variables.keys().map(String::as_str)),
-                })
-            }
+            Some(variables) => variables.get(root).cloned().map(|value| (Arc::new(value), 0)).ok_or_else(|| {
+                Unresolved::new(format!("the template has no variable `{root}`"))
+                    .help(suggest(root, variables.keys().map(String::as_str)))
+            }),
             None => reference(root, operators).and_then(|(reference, taken)| {
                 let value = self.scope.resolve(&reference)?;
                 let only = self.only_instance(&reference, &value, operators.get(taken))?;
                 Ok((only.unwrap_or(value), taken))
             }),
         };
-        resolved.map_err(|Unresolved { summary, help }| self.error_with(range, summary, help))
+        resolved.map_err(|error| vec![error.at(self.place.span(range))])
     }
 
     /// Returns the only instance if the reference is to all instances, and the next attribute is not one of their keys.

@@ -135,27 +135,45 @@ pub trait Scope {
     fn files(&self) -> &Files;
 }
 
-/// The error for a reference that does not exist.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The error for a reference that has no value, before its place is known.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Unresolved {
     /// The message: ``unknown variable `regoin` ``.
-    pub summary: String,
+    summary: String,
     /// The remedy: ``did you mean `region`?``.
-    pub help: Option<String>,
+    help: Option<String>,
+    /// The error in the definition of the local, input or output, which has a place of its own.
+    definition: Option<Box<Diagnostic>>,
 }
 
 impl Unresolved {
-    /// Creates the error for an unknown `name` of this kind (`variable`, `node`), with the most similar candidate as help.
-    pub fn unknown<'a>(kind: &str, name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { summary: format!("unknown {kind} `{name}`"), help: crate::model::suggest(name, candidates) }
+    /// Creates the error.
+    pub fn new(summary: impl Into<String>) -> Self {
+        Self { summary: summary.into(), help: None, definition: None }
     }
 
-    /// Returns the first error in the definition of `name`, for the place where it is used.
+    /// Sets the remedy.
+    pub fn help(self, help: impl Into<Option<String>>) -> Self {
+        Self { help: help.into(), ..self }
+    }
+
+    /// Creates the error for an unknown `name` of this kind (`variable`, `node`), with the most similar candidate as help.
+    pub fn unknown<'a>(kind: &str, name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::new(format!("unknown {kind} `{name}`")).help(crate::model::suggest(name, candidates))
+    }
+
+    /// Returns the first error in the definition of `name`, which is `local.x`, `var.x` or `module.x.y`.
     pub(crate) fn within(name: &str, errors: Vec<Diagnostic>) -> Self {
-        let first = errors.into_iter().next();
-        Self {
-            summary: format!("`{name}`: {}", first.as_ref().map_or("", |error| error.summary.as_str())),
-            help: first.and_then(|error| error.help),
+        let Some(first) = errors.into_iter().next() else { return Self::new(format!("`{name}` has no value")) };
+        let error = Self::new(format!("`{name}`: {}", first.summary)).help(first.help.clone());
+        Self { definition: first.at.is_some().then(|| Box::new(first)), ..error }
+    }
+
+    /// Returns the error for a reference at `span`. An error in a definition keeps its place, so that it is reported once and not for each use.
+    pub fn at(self, span: Span) -> Diagnostic {
+        match self.definition {
+            Some(definition) => definition.related(span, "used here"),
+            None => Diagnostic { help: self.help, ..Diagnostic::error(self.summary).at(span, "") },
         }
     }
 }

@@ -7,7 +7,7 @@ use hcl::edit::template::{Directive, Element, ForDirective, IfDirective, Templat
 
 use super::evaluate::literal_number;
 use super::traversal::reference;
-use super::{Expr, ExprNode, Parsed, Place, Reference, Unresolved, functions};
+use super::{Expr, ExprNode, Parsed, Place, Reference, functions};
 use crate::model::{Diagnostic, Span, error_codes};
 
 /// A use of a reference at one place of an expression.
@@ -144,10 +144,7 @@ impl<'a> Walk<'a> {
                 };
                 self.found.push(ReferenceUse { reference, span, index });
             }
-            Err(Unresolved { summary, help }) => {
-                let diagnostic = Diagnostic::error(summary).code(error_codes::UNKNOWN_REFERENCE).at(span, "");
-                self.problems.push(Diagnostic { help, ..diagnostic });
-            }
+            Err(error) => self.problems.push(error.at(span).code(error_codes::UNKNOWN_REFERENCE)),
         }
     }
 
@@ -157,10 +154,9 @@ impl<'a> Walk<'a> {
             true => Ok(()),
             false => function.accepts(count),
         });
-        if let Err(Unresolved { summary, help }) = checked {
-            let diagnostic = Diagnostic::error(summary).at(self.place.span(call.name.name.span()), "");
+        if let Err(error) = checked {
             let code = functions::find(&call.name).is_err().then_some(error_codes::UNKNOWN_FUNCTION);
-            self.problems.push(Diagnostic { help, code, ..diagnostic });
+            self.problems.push(Diagnostic { code, ..error.at(self.place.span(call.name.name.span())) });
         }
         call.args.iter().for_each(|argument| self.expression(argument));
     }

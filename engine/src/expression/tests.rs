@@ -60,7 +60,7 @@ impl Scope for TestScope {
                 Ok(Value::Map([("path".to_owned(), Value::from(format!("/{key}")))].into()))
             }
             Reference::Resource { any: true, .. } => Ok(parse_json(r#"{"gpu01": {"path": "/any"}}"#)),
-            other => Err(Unresolved { summary: format!("{other:?} is not in the test"), help: None }),
+            other => Err(Unresolved::new(format!("{other:?} is not in the test"))),
         };
         value.map(Arc::new)
     }

@@ -16,9 +16,8 @@ pub(super) fn reference(
     operators: &[Decorated<TraversalOperator>],
 ) -> Result<(Reference, usize), Unresolved> {
     let name = |at: usize| operators.get(at).and_then(|operator| attribute(operator));
-    let incomplete = |example: &str| Unresolved {
-        summary: format!("`{root}` alone is not a value"),
-        help: Some(format!("name a member, as in `{example}`")),
+    let incomplete = |example: &str| {
+        Unresolved::new(format!("`{root}` alone is not a value")).help(format!("name a member, as in `{example}`"))
     };
     Ok(match root {
         "var" => (Reference::Variable(name(0).ok_or_else(|| incomplete("var.region"))?), 1),
@@ -95,5 +94,5 @@ fn unknown_root(root: &str) -> Unresolved {
             "a reference is `var.NAME`, `local.NAME`, `node.address` or `TYPE.NAME`; write `$${{{root}}}` for the literal text `${{{root}}}`"
         ),
     };
-    Unresolved { summary: format!("`{root}` is not a known name"), help: Some(help) }
+    Unresolved::new(format!("`{root}` is not a known name")).help(help)
 }

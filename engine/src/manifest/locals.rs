@@ -56,13 +56,13 @@ impl<'m> StaticScope<'m> {
 
 impl ReferenceScope for StaticScope<'_> {
     fn resolve(&self, reference: &Reference) -> Result<Arc<Value>, Unresolved> {
-        let unavailable = |name: String| Unresolved {
-            summary: format!("{name} is not available here"),
-            help: Some("only variables, files, and locals without resources are available".to_owned()),
+        let unavailable = |name: String| {
+            Unresolved::new(format!("{name} is not available here"))
+                .help("only variables, files, and locals without resources are available".to_owned())
         };
         let static_data = |name: String| match self.data {
             Some(Data { scope, is_static }) if is_static(reference) => scope.resolve(reference),
-            _ => Err(Unresolved { help: Some(STATIC_DATA.to_owned()), ..unavailable(format!("`{name}`")) }),
+            _ => Err(unavailable(format!("`{name}`")).help(STATIC_DATA.to_owned())),
         };
         match reference {
             Reference::Variable(name) => {

@@ -125,7 +125,7 @@ impl Check<'_> {
         let modules = &self.manifest.modules;
         let call =
             modules.get(name).ok_or_else(|| Unresolved::unknown("module", name, modules.keys().map(String::as_str)))?;
-        let error = |summary, help: String| Err(Unresolved { summary, help: Some(help) });
+        let error = |summary, help: String| Err(Unresolved::new(summary).help(help));
         match (&call.for_each, output) {
             (None, _) if has_key => {
                 error(format!("`module.{name}` has no `for_each`, so it has no keys"), "omit the brackets".to_owned())
@@ -142,7 +142,7 @@ impl Check<'_> {
                     true => Some(format!("add [outputs.{output}] to the module")),
                     false => suggest(output, call.manifest.outputs.keys().map(String::as_str)),
                 };
-                Err(Unresolved { summary: format!("`module.{name}` has no output `{output}`"), help })
+                Err(Unresolved::new(format!("`module.{name}` has no output `{output}`")).help(help))
             }
             _ => Ok(()),
         }
@@ -218,10 +218,7 @@ impl Check<'_> {
     }
 
     fn unresolved(&mut self, found: Result<(), Unresolved>, span: Span) {
-        if let Err(Unresolved { summary, help }) = found {
-            let diagnostic = Diagnostic::error(summary).code(error_codes::UNKNOWN_REFERENCE).at(span, "");
-            self.problems.push(Diagnostic { help, ..diagnostic });
-        }
+        self.problems.extend(found.err().map(|error| error.at(span).code(error_codes::UNKNOWN_REFERENCE)));
     }
 
     /// Checks whether the manifest has the provider instance `NAME.ALIAS`.
@@ -291,10 +288,7 @@ impl Check<'_> {
     fn reference(&self, reference: &Reference, bound: Bound) -> Result<(), Unresolved> {
         let manifest = self.manifest;
         let unbound = |name: &str, by: &str| {
-            Err(Unresolved {
-                summary: format!("`{name}` is not available here"),
-                help: Some(format!("it is available in {by}")),
-            })
+            Err(Unresolved::new(format!("`{name}` is not available here")).help(format!("it is available in {by}")))
         };
         match reference {
             Reference::Variable(name) if !manifest.variables.contains_key(name) => {
@@ -337,7 +331,7 @@ impl Check<'_> {
                 let known: Vec<_> = self.manifest.modules().iter().map(|(path, _)| path.to_string()).collect();
                 let known = known.iter().map(String::as_str).filter(|path| !path.is_empty());
                 let help = suggest(&path.without_keys().to_string(), known);
-                Err(Unresolved { summary: format!("the manifest has no `{path}`"), help })
+                Err(Unresolved::new(format!("the manifest has no `{path}`")).help(help))
             }
             Pattern::Resource(address) => self.known_resource(&address.resource),
         }
@@ -351,7 +345,7 @@ impl Check<'_> {
         let known: Vec<String> = self.manifest.modules().into_iter().flat_map(of_module).collect();
         let block = Pattern::Resource(address.instance(None)).block().to_string();
         let help = suggest(&block, known.iter().map(String::as_str));
-        Unresolved { summary: format!("the manifest has no `{address}`"), help }
+        Unresolved::new(format!("the manifest has no `{address}`")).help(help)
     }
 
     /// Checks whether the manifest has this resource.
@@ -380,13 +374,11 @@ impl Check<'_> {
                 nearest.map(|nearest| format!("did you mean `{nearest}`?"))
             })
             .or_else(|| suggest(&text, addresses.iter().map(String::as_str)));
-        Err(Unresolved { summary: format!("the manifest has no `{text}`"), help })
+        Err(Unresolved::new(format!("the manifest has no `{text}`")).help(help))
     }
 }
 
 fn not_in_policy(name: &str) -> Unresolved {
-    Unresolved {
-        summary: format!("{name} cannot be used in a policy"),
-        help: Some("a policy can refer to `plan`, variables, locals without resources, and `nodes`".to_owned()),
-    }
+    Unresolved::new(format!("{name} cannot be used in a policy"))
+        .help("a policy can refer to `plan`, variables, locals without resources, and `nodes`".to_owned())
 }

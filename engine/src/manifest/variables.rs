@@ -244,7 +244,7 @@ struct EmptyScope {
 
 impl ReferenceScope for EmptyScope {
     fn resolve(&self, _: &Reference) -> Result<Arc<Value>, Unresolved> {
-        Err(Unresolved { summary: "references are not available here".to_owned(), help: None })
+        Err(Unresolved::new("references are not available here".to_owned()))
     }
 
     fn files(&self) -> &Files {
@@ -263,7 +263,7 @@ impl ReferenceScope for ValidationScope<'_> {
     fn resolve(&self, reference: &Reference) -> Result<Arc<Value>, Unresolved> {
         match reference {
             Reference::Variable(name) if name == self.name => Ok(Arc::new(self.value.clone())),
-            _ => Err(Unresolved { summary: format!("only `var.{}` is available here", self.name), help: None }),
+            _ => Err(Unresolved::new(format!("only `var.{}` is available here", self.name))),
         }
     }
 

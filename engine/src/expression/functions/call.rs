@@ -17,9 +17,7 @@ impl Evaluator<'_> {
     /// Evaluates a call at `range`.
     pub(in crate::expression) fn call(&mut self, call: &FuncCall, range: Option<Range<usize>>) -> Evaluated {
         let name = call.name.name.span();
-        let unresolved = |this: &Self, Unresolved { summary, help }| {
-            vec![Diagnostic { help, ..Diagnostic::error(summary).at(this.place.span(name.clone()), "") }]
-        };
+        let unresolved = |this: &Self, error: Unresolved| vec![error.at(this.place.span(name.clone()))];
         let function = find(&call.name).map_err(|error| unresolved(self, error))?;
         if let Body::Lazy(lazy @ (Lazy::Can | Lazy::Try)) = function.body {
             return self.attempt(lazy, call, range);

@@ -202,7 +202,7 @@ pub(super) fn find(name: &FuncName) -> Result<&'static Function, Unresolved> {
             Err(Some(nearest)) => format!("did you mean `{nearest}`?"),
             Err(None) => "docs/functions.md lists the functions".to_owned(),
         };
-        Unresolved { summary: format!("unknown function `{text}`"), help: Some(help) }
+        Unresolved::new(format!("unknown function `{text}`")).help(help)
     })
 }
 
@@ -227,10 +227,8 @@ impl Function {
             return Ok(());
         }
         let problem = if count < least { "too few" } else { "too many" };
-        Err(Unresolved {
-            summary: format!("`{}` has {problem} arguments", self.name),
-            help: Some(format!("its signature is `{}`", self.signature())),
-        })
+        Err(Unresolved::new(format!("`{}` has {problem} arguments", self.name))
+            .help(format!("its signature is `{}`", self.signature())))
     }
 }
 
