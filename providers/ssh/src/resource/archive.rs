@@ -37,8 +37,11 @@ const PATH_CHECKS: &str = include_str!("archive/path_checks.sh");
 
 const PREPARE: &str = include_str!("archive/prepare.sh");
 
-/// Writes the marker. Until all files are in place it lists the old and the new files and an `unfinished` line.
-const MARK: &str = r#"mark() { open_temporary "$P"; trap clean EXIT; cat >&6; chmod 0644 /proc/self/fd/6; sync -- /proc/self/fd/6; exec 6>&-; mv -fT -- "$T" "$M"; }"#;
+const BEGIN: &str = include_str!("archive/begin.sh");
+
+const FETCH: &str = include_str!("archive/fetch.sh");
+
+const DESTROY: &str = include_str!("archive/destroy.sh");
 
 const MOVE: &str = include_str!("archive/move.sh");
 
@@ -214,17 +217,7 @@ fi",
     ) -> Result<ShellTask, ProviderError> {
         let places = places(subject);
         if matches!(operation.action, OperationAction::Delete) {
-            return Ok(ShellTask::long(format!(
-                "{places}
-{PATH_CHECKS}
-kept() {{ false; }}
-{REMOVE}
-if [ -f \"$M\" ] && [ ! -L \"$M\" ]; then
-  create_temporary \"${{TMPDIR:-/tmp}}\"; tail -n +2 -- \"$M\" | names > \"$T\"; remove \"$T\"
-fi
-rm -f -- \"$M\"
-[ ! -d \"$P\" ] || rmdir -- \"$P\" 2>/dev/null || true"
-            )));
+            return Ok(ShellTask::long(format!("{places}\n{PATH_CHECKS}{REMOVE}{DESTROY}")));
         }
         let attributes = &subject.attributes;
         let sum = text(attributes, "sha256").unwrap_or_default().to_lowercase();
@@ -253,37 +246,18 @@ rm -f -- \"$M\"
             ),
             None => UNZIP.to_owned(),
         };
+        let strip = attributes.get("strip_components").and_then(Value::as_i64).unwrap_or_default();
+        let owner = owner(attributes).map(|owner| format!("set_owner {}", quote(&owner))).unwrap_or_default();
         let body = format!(
             "{places}
-{PATH_CHECKS}
-{REMOVE}
-{MARK}
-made=
-[ -d \"$P\" ] || {{ mkdir -p -- \"$P\"; made=yes; }}
-clean() {{
-  rm -rf -- \"$F\" \"$T\"
-  [ -z \"$made\" ] || rmdir -- \"$P\" 2>/dev/null || true
-}}
-F=$(mktemp -u -- \"$P/.moorfast-XXXXXXXX\"); S=$F/s; Z=$F/archive; T=$F/none
-trap clean EXIT
-trap 'exit 143' TERM HUP INT
-mkdir -m 0700 -- \"$F\"; mkdir -- \"$S\"
-{fetch}
-X=$(sha256sum < \"$Z\"); X=${{X%% *}}
-[ \"$X\" = {sum} ] || fail failed \"the SHA-256 of the archive is not the one in the manifest: $X\"
+{PATH_CHECKS}{REMOVE}{BEGIN}{fetch}
+verify {sum}
 strip={strip}
 {unpack}
 {owner}
-{PREPARE}
-{{ printf '%s\\n' \"$X\" 'unfinished *./.moorfast-unfinished'; cat -- \"$S.was\" \"$S.list\"; }} > \"$S.mark\"
-mark < \"$S.mark\"
-{MOVE}
-remove \"$S.gone\"
-{SET_MODES}
-{{ printf '%s\\n' \"$X\"; cat -- \"$S.list\"; }} > \"$S.mark\"
-mark < \"$S.mark\"",
-            strip = attributes.get("strip_components").and_then(Value::as_i64).unwrap_or_default(),
-            owner = owner(attributes),
+{PREPARE}mark_unfinished
+{MOVE}remove \"$S.gone\"
+{SET_MODES}mark_finished"
         );
         Ok(ShellTask {
             upload,
@@ -313,29 +287,19 @@ fn form(attributes: &Attributes) -> Option<Option<&'static str>> {
     FORMS.iter().filter(|(end, _)| ending.ends_with(end)).max_by_key(|(end, _)| end.len()).map(|(_, option)| *option)
 }
 
-/// Returns shell that downloads `url` into `$Z`. The address may be secret, so no process has it in its arguments.
+/// Returns shell that downloads `url` into `$Z`.
 fn fetch(url: &str) -> String {
     let in_config = url.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
-    format!(
-        "if [ -n \"$(command -v curl)\" ]; then printf '%s\\n' {} | curl -fsSL --retry 3 -o \"$Z\" --config -
-elif [ -n \"$(command -v wget)\" ]; then printf '%s\\n' {} | wget -q -O \"$Z\" -i -
-else fail failed 'neither curl nor wget is installed (install one with ssh_package, or use source)'; fi",
-        quote(&format!("url = \"{in_config}\"")),
-        quote(url)
-    )
+    let config = format!("url = \"{in_config}\"");
+    format!("{FETCH}url={} config={}\nfetch", quote(url), quote(&config))
 }
 
-/// Returns shell that sets the owner of the unpacked files. chown clears the setuid and setgid bits of files, so they are set again.
-fn owner(attributes: &Attributes) -> String {
-    let (owner, group) = (text(attributes, "owner").unwrap_or_default(), text(attributes, "group").unwrap_or_default());
-    let to = match (owner, group) {
-        ("", "") => return String::new(),
-        (owner, "") => quote(owner),
-        (owner, group) => quote(&format!("{owner}:{group}")),
-    };
-    format!(
-        "find \"$S\" -type f -perm /6000 -exec stat -c '%a %n' -- {{}} + > \"$S.bits\"
-chown -hR -- {to} \"$S\"
-while read -r B A; do chmod -- \"$B\" \"$A\"; done < \"$S.bits\""
-    )
+/// Returns the owner of the unpacked files, as chown reads it.
+fn owner(attributes: &Attributes) -> Option<String> {
+    let name = |attribute| text(attributes, attribute).filter(|name| !name.is_empty());
+    match (name("owner"), name("group")) {
+        (None, None) => None,
+        (Some(owner), None) => Some(owner.to_owned()),
+        (owner, Some(group)) => Some(format!("{}:{group}", owner.unwrap_or_default())),
+    }
 }

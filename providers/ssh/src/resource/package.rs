@@ -24,7 +24,11 @@ pub(crate) struct Package;
 
 const READ: &str = include_str!("package/read.sh");
 
-const MANAGER: &str = include_str!("package/manager.sh");
+const SIMULATE: &str = include_str!("package/simulate.sh");
+
+const CHANGE: &str = concat!(include_str!("package/manager.sh"), "\n", include_str!("package/change.sh"));
+
+const VERSION_SYNTAX: &str = include_str!("package/version_syntax.sh");
 
 impl Resource for Package {
     fn declaration(&self) -> Declaration {
@@ -135,25 +139,13 @@ impl Resource for Package {
 
     fn simulation(&self, request: &PlanRequest) -> Option<String> {
         let names = texts(&request.desired, "names");
-        let quoted = quote_all(names.iter().map(String::as_str));
-        let question = match text(&request.desired, "state") {
-            Some("absent") => format!("{}\nset -- purge \"$@\"\n[ $# = 1 ] || simulate \"$@\"", installed(&names)),
-            _ => format!("set -- {quoted}\n{VERSION_SYNTAX}\nsimulate install \"$@\""),
+        let change = match text(&request.desired, "state") {
+            Some("absent") => call("simulate_purge", &names),
+            _ => format!("set -- {}\n{VERSION_SYNTAX}\nsimulate install \"$@\"", words(&names)),
         };
         let dropped = dropped(request.recorded.as_deref(), request.observed.as_ref(), &names);
-        let dropped = match dropped.is_empty() {
-            true => String::new(),
-            false => {
-                format!("{}\n[ $# = 0 ] || transaction purge {AUTOREMOVE} \"$@\" | blob dropped", installed(&dropped))
-            }
-        };
-        Some(format!(
-            "{READ}{TRANSACTION}
-simulate() {{ if R=$(transaction \"$@\" 2>&1); then printf '%s\\n' \"$R\" | blob transaction; else printf '%s\\n' \"$R\" | blob failure; fi; }}
-held | blob held
-{question}
-{dropped}"
-        ))
+        let drop = call("report_with_unneeded dropped", &dropped);
+        Some(format!("{READ}{TRANSACTION}{SIMULATE}held | blob held\n{change}\n{drop}"))
     }
 
     fn add_simulation(&self, request: &PlanRequest, answer: &Section, proposal: &mut Proposal) {
@@ -178,15 +170,8 @@ held | blob held
     fn removal_simulation(&self, record: &Record) -> Option<String> {
         let names = removable(record);
         (!names.is_empty()).then(|| {
-            format!(
-                "{READ}{TRANSACTION}{}
-if [ $# -gt 0 ]; then
-  if R=$(transaction purge \"$@\" 2>&1); then printf '%s\\n' \"$R\" | blob transaction; else printf '%s\\n' \"$R\" | blob failure; fi
-  if [ -x /usr/bin/apt-get ]; then R=$(transaction purge --auto-remove \"$@\"); else R=$(transaction remove \"$@\"); fi || R=
-  printf '%s\\n' \"$R\" | blob unneeded
-fi",
-                installed(&names)
-            )
+            let [purge, unneeded] = ["simulate_purge", "report_with_unneeded unneeded"].map(|task| call(task, &names));
+            format!("{READ}{TRANSACTION}{SIMULATE}{purge}\n{unneeded}")
         })
     }
 
@@ -214,26 +199,26 @@ fi",
     fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let own = own(&subject.private);
         let names = texts(&subject.attributes, "names");
-        let permit = Permit::of(operation, subject);
         let body = match &operation.action {
             OperationAction::Delete if own.is_empty() => {
                 "note 'the packages were installed before moorfast and are kept'".to_owned()
             }
             OperationAction::Delete => {
                 let named = names.iter().map(|name| name_of(name).to_owned());
-                remove(&named.filter(|name| own.contains(name)).collect::<Vec<_>>(), &own)
+                call("remove_own", &named.filter(|name| own.contains(name)).collect::<Vec<_>>())
             }
-            _ if text(&subject.attributes, "state") == Some("absent") => purge_all(&names),
+            _ if text(&subject.attributes, "state") == Some("absent") => call("purge_all", &names),
             _ => {
                 let dropped = dropped(operation.recorded.as_deref(), operation.observed.as_ref(), &names);
-                let drop = if dropped.is_empty() { String::new() } else { remove(&dropped, &own) };
-                format!("{}\n{drop}", install(&names, flag(&subject.attributes, "cache_update")))
+                let drop = if dropped.is_empty() { String::new() } else { call("remove_own", &dropped) };
+                format!("{}{drop}", install(&names, flag(&subject.attributes, "cache_update")))
             }
         };
+        let permitted = format!("{}own={}\n", Permit::of(operation, subject).shell(), quote(&own.join(" ")));
         Ok(ShellTask {
             packages: true,
             limit: Some(Duration::from_secs(1800)),
-            ..ShellTask::long(format!("{READ}{MANAGER}{TRANSACTION}{}{body}", permit.shell()))
+            ..ShellTask::long(format!("{READ}{TRANSACTION}{permitted}{CHANGE}{body}"))
         })
     }
 
@@ -305,8 +290,8 @@ fn removed(text: &str) -> Vec<(String, String)> {
 
 /// The changes of other packages that the plan and the manifest permit.
 struct Permit {
-    removals: String,
-    downgrades: String,
+    removals: Vec<String>,
+    downgrades: Vec<String>,
     downgrade: bool,
     held: bool,
 }
@@ -316,81 +301,42 @@ impl Permit {
         let package = |object: &str| {
             object.strip_prefix("package ").and_then(|o| o.split(' ').next()).unwrap_or_default().to_owned()
         };
-        let (mut removals, mut downgrades) = (String::from(" "), String::from(" "));
+        let (mut removals, mut downgrades) = (Vec::new(), Vec::new());
         for consequence in &operation.consequences {
             match consequence {
-                Consequence::Removal { object } => removals.push_str(&(package(object) + " ")),
-                Consequence::Downgrade { object, .. } => downgrades.push_str(&(package(object) + " ")),
+                Consequence::Removal { object } => removals.push(package(object)),
+                Consequence::Downgrade { object, .. } => downgrades.push(package(object)),
                 _ => {}
             }
         }
         if text(&subject.attributes, "state") == Some("absent") {
-            removals.extend(texts(&subject.attributes, "names").iter().map(|name| format!("{name} ")));
+            removals.extend(texts(&subject.attributes, "names").iter().map(|name| name_of(name).to_owned()));
         }
         let allows = |name| subject.setting(name).and_then(Value::as_bool).unwrap_or_default();
         Self { removals, downgrades, downgrade: allows("allow_downgrade"), held: allows("allow_held") }
     }
 
-    /// Returns shell: the options of apt-get, and `review VERB NAME…`, which refuses a transaction beyond what is permitted.
+    /// Returns the shell variables that `change.sh` reads.
     fn shell(&self) -> String {
-        let older = if self.downgrade { "--allow-downgrades" } else { "" };
-        let only = if self.removals.trim().is_empty() { "--no-remove" } else { "" };
-        let held = if self.held { "--allow-change-held-packages" } else { "" };
+        let flag = |is: bool| if is { "1" } else { "" };
         format!(
-            "allowed='{older} {held}'; only={only}
-holds=$(held)
-review() {{
-  W=$1
-  R=$(transaction \"$@\") || return 1
-  M=$(printf '%s\\n' \"$R\" | while read -r A P _; do case $A in
-    -) case {removals} in *\" $P \"*) ;; *) printf ' %s' \"$P\" ;; esac ;;
-    '<') case {downgrades} in *\" $P \"*) ;; *) printf ' %s' \"$P\" ;; esac ;;
-  esac; done)
-  {direction}
-  if [ -n \"$M\" ]; then
-    printf %s 'plan again, and review the changes of these packages' | blob help
-    fail conflict \"the change would remove or downgrade packages that the plan did not show:$M\"
-  fi
-  {hold}
-}}
-",
-            removals = quote(&self.removals),
-            downgrades = quote(&self.downgrades),
-            direction = match self.downgrade {
-                true => "",
-                false =>
-                    "O=$(printf '%s\n' \"$R\" | while read -r A P V _; do [ \"$A\" != '<' ] || printf ' %s' \"$P $V\"; done)
-  if [ -n \"$O\" ]; then
-    printf %s 'allow_downgrade = true permits the older version' | blob help
-    fail conflict \"the installed version is newer:$O\"
-  fi",
-            },
-            hold = match self.held {
-                true => ":",
-                false =>
-                    "M=$(printf '%s\n' \"$R\" | while read -r A P _; do case $A in [-=\\<]) case \"
-$holds
-\" in *\"
-$P
-\"*) printf ' %s' \"$P\" ;; esac ;; esac; done)
-  if [ -n \"$M\" ]; then
-    printf %s 'allow_held = true permits the change; `apt-mark unhold` ends the hold' | blob help
-    fail conflict \"the change affects packages that are held:$M\"
-  fi",
-            }
+            "allow_downgrade={} allow_held={}\nremovals={}\ndowngrades={}\n",
+            flag(self.downgrade),
+            flag(self.held),
+            quote(&self.removals.join(" ")),
+            quote(&self.downgrades.join(" "))
         )
     }
 }
 
-const VERSION_SYNTAX: &str = include_str!("package/version_syntax.sh");
+/// Returns shell that calls a function with the names of packages.
+fn call(function: &str, names: &[String]) -> String {
+    format!("{function} {}\n", words(names))
+}
 
-/// The option of apt-get that also removes unneeded packages. dnf has none for a simulation.
-const AUTOREMOVE: &str = "$([ ! -x /usr/bin/apt-get ] || echo --auto-remove)";
-
-/// Returns shell that sets the positional parameters to the installed packages of `names`.
-fn installed(names: &[String]) -> String {
-    let checks = names.iter().map(|n| format!("[ -z \"$(version {0})\" ] || set -- \"$@\" {0}\n", quote(name_of(n))));
-    format!("set --\n{}", checks.collect::<String>())
+/// Returns shell words.
+fn words(names: &[String]) -> String {
+    quote_all(names.iter().map(String::as_str))
 }
 
 /// Returns the packages to read: the recorded ones in their order, with the desired versions, then the new ones.
@@ -418,71 +364,14 @@ fn same_set(a: &Value, b: Option<&Value>) -> bool {
     sorted(a).is_some_and(|a| b.and_then(sorted) == Some(a))
 }
 
-/// Returns shell that installs packages and at its end reports the new ones, also if it fails half-way.
+/// Returns shell that installs packages.
 fn install(names: &[String], refresh: bool) -> String {
-    let each = |test: &str| -> String {
-        let check = |name: &String| {
-            format!(
-                "if {test} {0}; then fail invalid {0}' is a virtual package: name a package that provides it'; fi\n",
-                quote(name_of(name))
-            )
-        };
-        names.iter().map(check).collect()
-    };
+    let plain = names.iter().map(|name| name_of(name)).collect::<Vec<_>>().join(" ");
     format!(
-        "missing() {{ [ -z \"$(version \"$1\")\" ]; }}
-check() {{
-{known}}}
-report_new() {{ all | while IFS= read -r P; do case \"
-$before
-\" in *\"
-$P
-\"*) ;; *) printf '%s\\n' \"$P\" ;; esac; done | blob new; }}
-finish_interrupted
-before=$(all)
-trap report_new EXIT
-{refresh}
-set -- {names}
-{VERSION_SYNTAX}
-check
-attempt() {{ review install \"$@\" && install \"$@\"; }}
-if ! X=$(attempt \"$@\" 2>&1); then
-  case $X in
-  *'Unable to locate'*|*'no installation candidate'*|*'was not found'*|*'Unable to fetch'*|*'404 '*|*'No match for'*) refresh; check; attempt \"$@\" ;;
-  *) printf '%s\\n' \"$X\" >&2; exit 1 ;;
-  esac
-fi
-{HOLD_AGAIN}
-{missing}",
-        known = each("is_virtual"),
-        missing = each("missing"),
-        refresh = if refresh { "refresh" } else { "" },
-        names = quote_all(names.iter().map(String::as_str)),
-    )
-}
-
-const HOLD_AGAIN: &str = include_str!("package/hold_again.sh");
-
-/// Returns shell that purges all of `names`, whoever installed them.
-fn purge_all(names: &[String]) -> String {
-    format!("{}\nif [ $# -gt 0 ]; then review purge \"$@\"; purge \"$@\"; fi", installed(names))
-}
-
-/// Returns shell that purges the installed packages of `names` and their unneeded dependencies, and never a package that moorfast did not install.
-fn remove(names: &[String], own: &[String]) -> String {
-    format!(
-        "own={own}
-is_own() {{ case \" $own \" in *\" ${{1%%:*}} \"*) return 0 ;; *) return 1 ;; esac; }}
-{checks}if [ $# -gt 0 ]; then
-  others=$(for P in $(removed_by_purge \"$@\"); do is_own \"$P\" || printf '%s ' \"$P\"; done)
-  [ -z \"$others\" ] || fail conflict \"packages that moorfast did not install need them: $others\"
-  printf '%s\\n' \"$@\" | blob gone
-  purge \"$@\"
-fi
-set --; for P in $(unneeded); do if is_own \"$P\"; then set -- \"$@\" \"$P\"; fi; done
-[ $# = 0 ] || purge \"$@\"",
-        own = quote(&own.join(" ")),
-        checks = installed(names),
+        "names={} cache_update={}\nset -- {}\n{VERSION_SYNTAX}\ninstall_all \"$@\"\n",
+        quote(&plain),
+        if refresh { "1" } else { "" },
+        words(names)
     )
 }
 
