@@ -6,6 +6,8 @@
 #[path = "node/accounts.rs"]
 mod accounts;
 mod common;
+#[path = "node/container_images.rs"]
+mod container_images;
 #[path = "node/file_systems.rs"]
 mod file_systems;
 #[path = "node/firewall.rs"]

@@ -443,7 +443,7 @@ sync -- \"$D\"",
 }
 
 /// Returns shell that writes an upload to the temporary file and checks its digest, which is computed while the bytes arrive.
-fn receive(source: &Source) -> String {
+pub(super) fn receive(source: &Source) -> String {
     let incomplete = format!(
         "the upload of {} is incomplete: the file changed during the upload, or the connection was lost",
         source.path.display()

@@ -2,6 +2,7 @@
 
 mod account;
 mod archive;
+mod container_image;
 mod directory;
 pub(crate) mod exec;
 pub(crate) mod facts;
@@ -57,6 +58,7 @@ use crate::writes::Write;
 pub(crate) const RESOURCES: &[&dyn Resource] = &[
     &repository_apt::APT,
     &archive::Archive,
+    &container_image::ContainerImage,
     &directory::Directory,
     &repository_dnf::DNF,
     &exec::Exec,
