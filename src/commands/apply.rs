@@ -164,7 +164,7 @@ pub async fn plan_and_apply(
     let planned = run.plan(&store, &store.snapshot().await?, options).await?;
     let (planned, messages) = run.with_policies(planned, true).await?;
     if !applying.json {
-        invocation.ui.out(plan::plan(planned.plan(), invocation.text_options(applying.full)))?;
+        invocation.ui.out(plan::before_apply(planned.plan(), invocation.text_options(applying.full)))?;
     }
     if planned.plan().is_denied() {
         return denied(&run, planned, lock, &messages, applying).await;

@@ -224,6 +224,7 @@ fn check(check: &CheckResult) -> Json {
         CheckStatus::Fail => "fail",
         CheckStatus::Unknown => "unknown",
         CheckStatus::Error => "error",
+        CheckStatus::Skipped => "skipped",
     };
     json!({ "address": check.name, "status": status, "problems": check.messages })
 }

@@ -7,7 +7,7 @@ use moorfast_engine::plan::{Change, OutputChange, Plan, PlanMode, Summary};
 use moorfast_engine::provider::Action;
 
 use super::block::block;
-use super::checks::checks;
+use super::checks::{checks, failed_checks};
 use super::drift;
 use super::fold::{Block, fold};
 use super::leaving::leaving;
@@ -24,6 +24,15 @@ use super::wording::{Danger, counted, listed, meaning, symbol, warning};
 
 /// Renders a plan as text.
 pub fn plan(plan: &Plan, options: TextOptions) -> Text {
+    with_checks(plan, checks(&plan.checks), options)
+}
+
+/// Renders a plan that is applied next. Of the checks it has only those that fail, because the report of the apply has all.
+pub fn before_apply(plan: &Plan, options: TextOptions) -> Text {
+    with_checks(plan, failed_checks(&plan.checks), options)
+}
+
+fn with_checks(plan: &Plan, checks: Section, options: TextOptions) -> Text {
     let warnings = warnings(plan).map(warning).collect();
     let mut sections = vec![policies(plan), site::heading(plan), warnings, machines::section(plan, options.full)];
     sections.push(leaving(plan).text());
@@ -43,7 +52,7 @@ pub fn plan(plan: &Plan, options: TextOptions) -> Text {
     }
     sections.push(rollouts(plan).text());
     sections.push(outputs(&plan.outputs, options).text());
-    sections.push(checks(&plan.checks).text());
+    sections.push(checks.text());
     sections.push(closing(plan).into());
     Text::separated(sections)
 }
@@ -104,10 +113,9 @@ fn summary_line(summary: Summary, moved: usize, returning: usize) -> String {
 
 /// Returns the warnings of a plan.
 pub fn warnings(plan: &Plan) -> impl Iterator<Item = String> {
-    let is_part = !plan.options.targets.is_empty() || !plan.options.exclude.is_empty();
     let part =
         "this plan is partial (--target, --exclude); run a plan without these options to apply the whole manifest";
-    let own = is_part.then(|| part.to_owned());
+    let own = plan.options.is_partial().then(|| part.to_owned());
     plan.warnings.iter().cloned().chain(own)
 }
 

@@ -6,7 +6,7 @@ use moorfast_engine::apply::{ChangeResult, Report};
 use moorfast_engine::model::Value;
 use moorfast_engine::plan::{PlanMode, Summary};
 
-use super::checks::checks;
+use super::checks::checks_after;
 use super::section::Section;
 use super::text::{Line, Style, Text, styled};
 use super::wording::duration;
@@ -46,7 +46,7 @@ pub fn is_complete(report: &Report) -> bool {
 
 /// Renders the report for standard output: checks, outputs, summary line and statistics.
 pub fn closing(report: &Report, mode: PlanMode, took: Duration) -> Text {
-    let mut sections = vec![checks(&report.checks).text()];
+    let mut sections = vec![checks_after(&report.checks).text()];
     if mode != PlanMode::Destroy {
         sections.push(outputs(report).text());
     }

@@ -1,6 +1,6 @@
 //! What an apply knows from the plan, and what it has learned since.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub(crate) struct ApplyContext {
     pub machines: Machines,
     /// The owner of each object.
     pub owners: Owners,
+    /// The instances that `--target` and `--exclude` select. `None` if all are selected.
+    pub selected: Option<HashSet<Address>>,
     /// The recorded machines of the nodes.
     pub known_machines: BTreeMap<String, serde_json::Value>,
     /// The intents that an earlier run left open, with their addresses.

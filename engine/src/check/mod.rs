@@ -10,6 +10,7 @@ mod http;
 mod origin;
 mod probe;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -21,7 +22,7 @@ use crate::configuration::expand::{CheckInstance, Expanded};
 use crate::configuration::graph::{LocalReferences, check_dependencies};
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::manifest::{Condition, Manifest, Probe as ProbeBlock, ProbeKind};
-use crate::model::{Address, Attributes, CheckResult, CheckStatus, Diagnostic, Node, conform};
+use crate::model::{Address, Attributes, CheckResult, CheckStatus, Diagnostic, Node, NodeName, conform};
 use crate::provider::{Connection, NodeNetwork, ProbeError, Target};
 use crate::session::{Event, Events};
 
@@ -40,32 +41,59 @@ pub(crate) enum When {
     Applied,
 }
 
-/// Evaluates all checks concurrently, until `stop` is cancelled. A check that depends on an instance for which `pending` is true gets the status unknown.
-///
-/// `nodes` is the connection to the nodes that send probes.
-pub(crate) async fn run_checks(
-    expanded: &Expanded,
-    values: &Values,
-    nodes: Option<&dyn Connection>,
-    events: &Events,
-    when: When,
-    stop: &CancellationToken,
-    pending: impl Fn(&Address) -> bool,
-) -> Vec<CheckResult> {
-    let mut locals = LocalReferences::default();
-    let runs = expanded.checks.iter().map(|check| {
-        let waits = check_dependencies(expanded, check, &mut locals).iter().any(&pending);
-        async move {
-            let (status, messages) = match waits {
-                true => (CheckStatus::Unknown, Vec::new()),
-                false => evaluate_check(expanded, values, nodes, check, when, stop).await,
+/// The checks of a manifest, and what their evaluation needs.
+pub(crate) struct Checks<'a> {
+    pub expanded: &'a Expanded,
+    pub values: &'a Values,
+    /// The connection to the nodes that send probes.
+    pub nodes: Option<&'a dyn Connection>,
+    /// The instances that `--target` and `--exclude` select. `None` if all are selected.
+    pub selected: Option<&'a HashSet<Address>>,
+    pub when: When,
+}
+
+impl Checks<'_> {
+    /// Evaluates all checks concurrently, until `stop` is cancelled.
+    ///
+    /// A check that depends on an instance for which `pending` is true gets the status unknown. A check that has nothing to do with the selected instances is
+    /// skipped.
+    pub async fn run(
+        &self,
+        events: &Events,
+        stop: &CancellationToken,
+        pending: impl Fn(&Address) -> bool,
+    ) -> Vec<CheckResult> {
+        let Self { expanded, values, nodes, selected, when } = *self;
+        let on_nodes = selected.map(|selected| nodes_of(expanded, selected));
+        let mut locals = LocalReferences::default();
+        let runs = expanded.checks.iter().map(|check| {
+            let dependencies = check_dependencies(expanded, check, &mut locals);
+            let node = check.binding.node.as_ref().map(|node| &node.name);
+            let is_selected = match (selected, &on_nodes, node) {
+                (Some(selected), ..) if !dependencies.is_empty() => dependencies.iter().any(|d| selected.contains(d)),
+                (_, Some(on_nodes), Some(node)) => on_nodes.contains(node),
+                _ => true,
             };
-            let result = CheckResult { name: check.name.clone(), status, messages };
-            events.send(Event::Checked(result.clone()));
-            result
-        }
-    });
-    join_all(runs.collect::<Vec<_>>()).await
+            let waits = dependencies.iter().any(&pending);
+            async move {
+                let (status, messages) = match (is_selected, waits) {
+                    (false, _) => (CheckStatus::Skipped, Vec::new()),
+                    (true, true) => (CheckStatus::Unknown, Vec::new()),
+                    (true, false) => evaluate_check(expanded, values, nodes, check, when, stop).await,
+                };
+                let result = CheckResult { name: check.name.clone(), status, messages };
+                events.send(Event::Checked(result.clone()));
+                result
+            }
+        });
+        join_all(runs.collect::<Vec<_>>()).await
+    }
+}
+
+/// Returns the nodes of these instances.
+fn nodes_of<'e>(expanded: &'e Expanded, instances: &HashSet<Address>) -> HashSet<&'e NodeName> {
+    let selected = expanded.instances.iter().filter(|instance| instances.contains(&instance.address));
+    selected.filter_map(|instance| instance.binding.node.as_ref().map(|node| &node.name)).collect()
 }
 
 /// The reason why the checks of an untrusted manifest are not evaluated.

@@ -26,4 +26,6 @@ pub enum CheckStatus {
     Unknown,
     /// The check could not be evaluated.
     Error,
+    /// The check was not evaluated, because `--target` or `--exclude` select nothing that it depends on.
+    Skipped,
 }

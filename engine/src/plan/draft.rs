@@ -1,6 +1,6 @@
 //! The draft of a plan: the decisions so far.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use moorfast_state::Digest;
 
@@ -42,6 +42,8 @@ pub(crate) struct Draft {
     pub machines: Machines,
     /// The owner of each object among the instances of the manifest.
     pub owners: Owners,
+    /// The instances that `--target` and `--exclude` select. `None` if all are selected.
+    pub selected: Option<HashSet<Address>>,
 }
 
 impl Draft {

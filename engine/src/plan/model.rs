@@ -280,6 +280,11 @@ impl Sum for Summary {
 }
 
 impl PlanOptions {
+    /// Whether `--target` or `--exclude` select a part of the manifest.
+    pub fn is_partial(&self) -> bool {
+        !self.targets.is_empty() || !self.exclude.is_empty()
+    }
+
     /// Returns these options, in which each approval of a replaced node names the host key of the machine that was observed.
     pub(crate) fn with_observed_machines(&self, nodes: &[NodeChange]) -> Self {
         let mut options = self.clone();

@@ -44,6 +44,7 @@ impl Planner<'_> {
         let (mut readings, machines) = self.observe(&mut prior, &selected).await?;
         let warnings = std::mem::take(&mut prior.warnings);
         let mut draft = Draft::new(machines, inputs.static_values.owners(), warnings);
+        draft.selected = inputs.options.is_partial().then(|| selected.addresses());
         match inputs.options.mode {
             PlanMode::Normal => {
                 for wave in inputs.graph.waves() {

@@ -33,6 +33,11 @@ impl<'a> Selected<'a> {
         self.instances.iter().map(|i| &self.expanded.instances[*i])
     }
 
+    /// Returns the addresses of the selected instances.
+    pub fn addresses(&self) -> HashSet<Address> {
+        self.instances().map(|instance| instance.address.clone()).collect()
+    }
+
     /// Returns the selected instances among those with these indexes.
     pub fn among(&self, instances: Vec<usize>) -> impl Iterator<Item = &'a Instance> {
         instances.into_iter().filter(|i| self.instances.contains(i)).map(|i| &self.expanded.instances[i])
@@ -77,7 +82,7 @@ fn instances(expanded: &Expanded, graph: &Graph, options: &PlanOptions) -> BTree
 /// Returns the records that are selected for removal. The dependants of a target are removed with it, and the dependencies of an excluded record are kept
 /// with it.
 fn removable(records: &BTreeMap<Address, Recorded>, options: &PlanOptions) -> HashSet<Address> {
-    if options.targets.is_empty() && options.exclude.is_empty() {
+    if !options.is_partial() {
         return records.keys().cloned().collect();
     }
     let mut needs: HashMap<Address, Vec<Address>> = HashMap::new();

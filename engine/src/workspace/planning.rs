@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{ApplyContext, ApplyOptions, Report, apply, describe};
-use crate::check::{When, run_checks};
+use crate::check::{Checks, When};
 use crate::configuration::expand::{Binding, Expanded};
 use crate::configuration::leaving::LeavingNodes;
 use crate::configuration::moves;
@@ -90,7 +90,7 @@ impl Workspace {
                 return Err(failure);
             }
         };
-        plan.checks = checks(&expanded, &draft.values, &session, &plan, events, &interrupt.stop).await;
+        plan.checks = checks(&expanded, &draft, &session, &plan, events, &interrupt.stop).await;
         if interrupt.stop.is_cancelled() {
             session.close().await;
             return Err(Failure::Interrupted);
@@ -111,6 +111,7 @@ impl Workspace {
             leaving,
             machines: draft.machines,
             owners: draft.owners,
+            selected: draft.selected,
             known_machines: state.nodes.clone(),
             open: decoded.intents.into_iter().map(|(address, intent)| (address, intent.clone())).collect(),
         };
@@ -331,7 +332,7 @@ fn planned_rollouts(
 /// Evaluates the checks before the apply. A check that depends on a planned change has the status unknown. An import reports no checks.
 async fn checks(
     expanded: &Expanded,
-    values: &Values,
+    draft: &Draft,
     session: &Session,
     plan: &Plan,
     events: &Events,
@@ -343,7 +344,9 @@ async fn checks(
     let changing = plan.changes.iter().filter(|c| !matches!(c.action, Action::NoOp | Action::Adopt));
     let pending: HashSet<&Address> = changing.map(|c| &c.address).collect();
     let nodes = session.probing(expanded).map(AsRef::as_ref);
-    run_checks(expanded, values, nodes, events, When::Planned, stop, |address| pending.contains(address)).await
+    let selected = draft.selected.as_ref();
+    let checks = Checks { expanded, values: &draft.values, nodes, selected, when: When::Planned };
+    checks.run(events, stop, |address| pending.contains(address)).await
 }
 
 /// Returns the provider instances that the manifest or the state needs.
@@ -444,7 +447,6 @@ fn output_changes(
     options: &PlanOptions,
 ) -> Result<BTreeMap<String, OutputChange>, Vec<Diagnostic>> {
     let mode = options.mode;
-    let partial = !options.targets.is_empty() || !options.exclude.is_empty();
     let before = |name: &str| state.outputs.get(name).map(|o| o.value.clone());
     let recorded = state.outputs.keys().map(|name| {
         let after = before(name).filter(|_| mode == PlanMode::RefreshOnly);
@@ -461,7 +463,7 @@ fn output_changes(
             Ok(value) => {
                 let value = if output.sensitive { value.sensitive() } else { value };
                 // An output keeps its value if it cannot be read any more, or if this plan does not select what it depends on.
-                let stays = value.is_retained() || (partial && value.is_unknown());
+                let stays = value.is_retained() || (options.is_partial() && value.is_unknown());
                 let after = if stays { before(name) } else { Some(value.seal(key)) };
                 changes.insert(name.clone(), OutputChange { before: before(name), after });
             }

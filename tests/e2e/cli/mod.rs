@@ -2,6 +2,7 @@
 
 mod age;
 mod answers;
+mod checks;
 mod completion;
 mod documentation;
 mod drift;

@@ -131,7 +131,7 @@ impl Journal<'_> {
     /// If the state cannot be written.
     pub async fn forget_machines(&self, context: &ApplyContext) -> Result<(), StateError> {
         let options = &context.plan.options;
-        if !options.targets.is_empty() || !options.exclude.is_empty() {
+        if options.is_partial() {
             return Ok(());
         }
         let destroys = options.mode == PlanMode::Destroy;

@@ -7,7 +7,7 @@ use moorfast_state::Output;
 use crate::apply::context::ApplyContext;
 use crate::apply::journal::Journal;
 use crate::apply::report::Report;
-use crate::check::{When, run_checks};
+use crate::check::{Checks, When};
 use crate::configuration::scope::InstanceScope;
 use crate::model::{Address, Value};
 use crate::plan::PlanMode;
@@ -31,13 +31,14 @@ pub(super) async fn finish(
     {
         report.state_error = Some(error);
     }
-    let ApplyContext { plan, expanded, values, session, .. } = &context;
+    let ApplyContext { plan, expanded, values, session, selected, .. } = &context;
     if plan.options.mode == PlanMode::Normal && !report.interrupted {
         let failed = report.outcomes.iter().filter(|o| !o.is_done()).map(|o| o.address.clone());
         let failed: HashSet<Address> = failed.collect();
         let pending = |address: &Address| failed.contains(address);
         let nodes = session.probing(expanded).map(AsRef::as_ref);
-        report.checks = run_checks(expanded, values, nodes, events, When::Applied, &interrupt.stop, pending).await;
+        let checks = Checks { expanded, values, nodes, selected: selected.as_ref(), when: When::Applied };
+        report.checks = checks.run(events, &interrupt.stop, pending).await;
         report.interrupted = interrupt.stop.is_cancelled();
     }
     report.statistics = session.statistics();
