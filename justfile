@@ -17,7 +17,7 @@ check:
     cargo clippy --workspace --all-targets --locked -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
-# Build target/dist: a static binary with completions, man pages, licences and checksums, packed as .tar.gz and, with cargo-deb, as .deb
+# Build target/dist: a static binary with completions, man pages, licences, SBOM and checksums as .tar.gz and .deb, and the files of the container image
 dist *ARGS:
     packaging/dist {{ARGS}}
 
