@@ -92,13 +92,31 @@ fn files_that_the_documentation_names_exist() {
             is_plain && word.split_once('/').is_some_and(|(folder, _)| FOLDERS.contains(&folder))
         };
         let named = text.split('`').skip(1).step_by(2).filter(is_path).map(|path| root.join(path));
-        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
-        let links = links.filter(|link| !link.is_empty() && !link.contains("://"));
-        let linked = links.map(|link| page.parent().unwrap().join(link));
-        let lost = named.chain(linked).filter(|path| !path.exists());
+        let lost = named.filter(|path| !path.exists());
         missing.extend(lost.map(|path| format!("{}: {}", page.display(), path.display())));
+
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            let has_anchor = || anchors(&fs::read_to_string(&target).unwrap_or_default()).iter().any(|a| a == anchor);
+            if !target.exists() || !(anchor.is_empty() || has_anchor()) {
+                missing.push(format!("{}: {link}", page.display()));
+            }
+        }
     }
-    assert!(missing.is_empty(), "files that do not exist are named:\n{}", missing.join("\n"));
+    assert!(missing.is_empty(), "files or headings that do not exist are named:\n{}", missing.join("\n"));
+}
+
+/// Returns the anchors of the headings of a page.
+fn anchors(page: &str) -> Vec<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let text = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = text.chars().filter(|c| c.is_alphanumeric() || " _-".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
 }
 
 /// `packaging/book` adds the generated pages and the decisions itself.
