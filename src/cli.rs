@@ -17,7 +17,7 @@ use crate::globals::Globals;
     arg_required_else_help = true
 )]
 #[command(after_help = "Long options are also accepted with one dash, as in Terraform: -auto-approve, -var x=y.\n\
-    Exit codes: 0 success, 1 error, 2 changes (plan --detailed-exitcode) or drift (drift); docs/exit-codes.md lists all.")]
+    Exit codes: 0 success, 1 error, 2 changes (plan --detailed-exitcode) or drift (drift); `moorfast explain exit-codes` lists all.")]
 pub struct Cli {
     /// The options that all commands have.
     #[command(flatten)]

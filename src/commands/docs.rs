@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Command;
 use moorfast_engine::model::Schema;
-use moorfast_engine::provider::Provider;
+use moorfast_engine::provider::{Provider, ResourceType};
 use moorfast_engine::reference::{functions_reference, reference};
 
 use super::schema;
@@ -60,34 +60,56 @@ fn pages(providers: &[Arc<dyn Provider>], command_line: Command) -> Vec<(String,
         ("cli.md".to_owned(), help(command_line)),
         ("exit-codes.md".to_owned(), exit::reference()),
         ("functions.md".to_owned(), functions_reference()),
+        ("types.md".to_owned(), types(providers)),
+        ("errors.md".to_owned(), errors(providers)),
     ];
-    let mut index = "# Providers, resource types and data sources\n\n## Configuration of the providers\n\n".to_owned();
     for provider in providers {
         let (name, schema) = (provider.name(), provider.config_schema());
-        let path = format!("providers/{name}.md");
-        index.push_str(&format!("- [providers.{name}]({path}): {}\n", summary(&schema)));
-        pages.push((path, reference(&format!("providers.{name}"), &schema)));
+        pages.push((format!("providers/{name}.md"), reference(&format!("providers.{name}"), &schema)));
+        for (_, folder, types) in kinds(provider) {
+            let types = types.iter().map(|resource_type| resource_type.declaration());
+            pages.extend(types.map(|kind| (format!("{folder}/{}.md", kind.name), reference(kind.name, &kind.schema))));
+        }
+    }
+    let codes = error_codes::all(providers);
+    pages.extend(codes.iter().map(|code| (format!("errors/{code}.md"), code.page().to_owned())));
+    pages
+}
+
+/// Returns the list of all providers, resource types and data sources.
+pub(super) fn types(providers: &[Arc<dyn Provider>]) -> String {
+    let mut page = "# Providers, resource types and data sources\n\n## Configuration of the providers\n\n".to_owned();
+    for provider in providers {
+        let (name, summary) = (provider.name(), summary(&provider.config_schema()));
+        page.push_str(&format!("- [providers.{name}](providers/{name}.md): {summary}\n"));
     }
     for provider in providers {
-        let kinds =
-            [("Resources", "resources", provider.resource_types()), ("Data sources", "data", provider.data_sources())];
-        for (title, folder, types) in kinds.into_iter().filter(|(.., types)| !types.is_empty()) {
-            index.push_str(&format!("\n## {title} of the provider {}\n\n", provider.name()));
+        for (title, folder, types) in kinds(provider) {
+            page.push_str(&format!("\n## {title} of the provider {}\n\n", provider.name()));
             for kind in types.iter().map(|resource_type| resource_type.declaration()) {
-                let path = format!("{folder}/{}.md", kind.name);
-                index.push_str(&format!("- [{}]({path}): {}\n", kind.name, summary(&kind.schema)));
-                pages.push((path, reference(kind.name, &kind.schema)));
+                page.push_str(&format!("- [{0}]({folder}/{0}.md): {1}\n", kind.name, summary(&kind.schema)));
             }
         }
     }
-    pages.push(("types.md".to_owned(), index));
-    let mut index = "# Error codes\n\n`moorfast explain CODE` prints the page of a code.\n\n".to_owned();
+    page
+}
+
+/// Returns the list of all error codes.
+pub(super) fn errors(providers: &[Arc<dyn Provider>]) -> String {
+    let mut page = "# Error codes\n\n`moorfast explain CODE` prints the page of a code.\n\n".to_owned();
     for code in error_codes::all(providers) {
-        index.push_str(&format!("- [{code}](errors/{code}.md): {}\n", code.title()));
-        pages.push((format!("errors/{code}.md"), code.page().to_owned()));
+        page.push_str(&format!("- [{code}](errors/{code}.md): {}\n", code.title()));
     }
-    pages.push(("errors.md".to_owned(), index));
-    pages
+    page
+}
+
+/// Returns the resource types and the data sources of a provider that has any, with their heading and the folder of their pages.
+fn kinds(
+    provider: &Arc<dyn Provider>,
+) -> impl Iterator<Item = (&'static str, &'static str, Vec<Arc<dyn ResourceType>>)> {
+    let kinds =
+        [("Resources", "resources", provider.resource_types()), ("Data sources", "data", provider.data_sources())];
+    kinds.into_iter().filter(|(.., types)| !types.is_empty())
 }
 
 /// Returns the first sentence of the documentation.

@@ -3,12 +3,15 @@
 use moorfast_engine::expression::functions;
 use moorfast_engine::manifest::{Manifest, Resource};
 use moorfast_engine::model::{Address, Mode, Pattern, Schema, nearest};
-use moorfast_engine::reference::{BlockSchemas, attribute_reference, function_reference, reference};
+use moorfast_engine::reference::{
+    BlockSchemas, attribute_reference, function_reference, functions_reference, reference,
+};
 
+use super::docs;
 use crate::completer::{Names, completer};
 use crate::error::Error;
 use crate::error_codes;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::inputs::Inputs;
 use crate::invocation::Invocation;
 use crate::render::explanation::{self, Instances, markdown};
@@ -18,26 +21,43 @@ const EXAMPLES: &str = r#"Examples:
   moorfast explain M0104                   explain an error
   moorfast explain ssh_file                describe a resource type
   moorfast explain ssh_file.content        describe an attribute
-  moorfast explain templatefile            describe a function"#;
+  moorfast explain templatefile            describe a function
+  moorfast explain types                   list all types; also `functions`, `errors`, `exit-codes`"#;
+
+/// The lists, for `explain` without a name.
+const LISTS: &str =
+    "`moorfast explain NAME` explains an error code, a type, an attribute, a function, or an address of the manifest.
+
+These names list what there is:
+
+    types         providers, resource types and data sources
+    functions     functions of expressions
+    errors        error codes
+    exit-codes    exit codes of moorfast
+";
 
 /// Explain an error code, a type, an attribute, a function, an address or an environment.
 ///
 /// Explains an error code (`M0104`), a resource type (`ssh_file`), a data source (`data.ssh_facts`), an attribute (`ssh_file.content`), the configuration of a provider or a backend
 /// (`providers.ssh`, `backend.s3`), a function (`join`), or what the manifest says at an address (`ssh_file.motd`, `module.web`) or about an environment
-/// (`production`). Reads only the manifest.
+/// (`production`). `types`, `functions`, `errors` and `exit-codes` are lists of all of them. Reads only the manifest.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Explain {
-    /// The error code, type, attribute, function, address or environment
+    /// The error code, type, attribute, function, address, environment or list
     #[arg(add = completer(Names::Explained))]
-    name: String,
+    name: Option<String>,
     #[command(flatten)]
     inputs: Inputs,
 }
 
 impl Explain {
     pub(super) fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
-        let name = self.name.trim().trim_end_matches("()");
+        let Some(name) = &self.name else {
+            invocation.ui.out(markdown(LISTS))?;
+            return Ok(Exit::Success);
+        };
+        let name = name.trim().trim_end_matches("()");
         let codes = error_codes::all(&invocation.providers);
         if let Some(code) = codes.iter().find(|code| code.as_str().eq_ignore_ascii_case(name)) {
             invocation.ui.out(markdown(code.page()))?;
@@ -51,7 +71,10 @@ impl Explain {
         };
         let text = match declared {
             Some(text) => text,
-            None => markdown(&documentation(name, invocation.catalogue(), manifest.as_deref())?),
+            None => match list(name, invocation) {
+                Some(list) => markdown(&list),
+                None => markdown(&documentation(name, invocation.catalogue(), manifest.as_deref())?),
+            },
         };
         invocation.ui.out(text)?;
         Ok(Exit::Success)
@@ -117,6 +140,17 @@ impl Explain {
     }
 }
 
+/// Returns the list with this name.
+fn list(name: &str, invocation: &Invocation) -> Option<String> {
+    match name {
+        "types" => Some(docs::types(&invocation.providers)),
+        "functions" => Some(functions_reference()),
+        "errors" => Some(docs::errors(&invocation.providers)),
+        "exit-codes" => Some(exit::reference()),
+        _ => None,
+    }
+}
+
 /// Returns the documentation of a type, an attribute, a function, a provider or a backend in Markdown.
 fn documentation(name: &str, catalogue: BlockSchemas, manifest: Option<&Manifest>) -> Result<String, Error> {
     let schemas = schemas(catalogue);
@@ -147,10 +181,12 @@ fn declared_names(manifest: Option<&Manifest>) -> impl Iterator<Item = String> {
 
 fn unknown<'a>(name: &str, kind: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
     let help = match nearest(name, known) {
-        _ if is_code(name) => "docs/errors.md lists all error codes".to_owned(),
+        _ if is_code(name) => "`moorfast explain errors` lists all error codes".to_owned(),
         Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => "docs/types.md and docs/functions.md list all types and functions, `moorfast graph` all addresses"
-            .to_owned(),
+        None => {
+            "`moorfast explain types` and `explain functions` list all types and functions, `moorfast graph` all addresses"
+                .to_owned()
+        }
     };
     Error::usage(format!("cannot explain `{name}`: there is no such {kind}"), help)
 }

@@ -27,7 +27,7 @@ Next:
   moorfast plan                show what an apply would do, and why
   moorfast apply               do it, after a question
   moorfast drift               report changes made outside moorfast since then
-  moorfast explain ssh_file    describe a resource type; docs/types.md lists all
+  moorfast explain ssh_file    describe a resource type; `moorfast explain types` lists all
 ";
 
 const EXAMPLES: &str = r#"Examples:

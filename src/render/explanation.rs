@@ -24,7 +24,16 @@ pub fn markdown(page: &str) -> Text {
 fn line(line: &str) -> Line {
     match line.trim_start_matches('#') {
         heading if heading.len() < line.len() => styled(Style::Bold, heading.trim()),
-        _ => Line::from(line),
+        _ => Line::from(without_target(line)),
+    }
+}
+
+/// Returns a line of a list without the target of the link at its start. On a terminal, `explain` follows the link.
+fn without_target(line: &str) -> String {
+    let link = line.strip_prefix("- [").and_then(|rest| rest.split_once("]("));
+    match link.and_then(|(text, rest)| Some((text, rest.split_once(')')?.1))) {
+        Some((text, rest)) => format!("- {text}{rest}"),
+        None => line.to_owned(),
     }
 }
 

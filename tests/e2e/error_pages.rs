@@ -82,7 +82,7 @@ fn every_example_with_a_node_or_a_cluster_produces_its_code() {
 fn a_code_is_explained_and_is_part_of_the_json() {
     let folder = Folder::new("[resource.ssh_fiel.motd]\npath = \"/tmp/motd\"\n");
     folder.expect(0, &["explain", "m0103"]).says("M0103: unknown type").says("Remedy");
-    folder.expect(1, &["explain", "M9999"]).complains("docs/errors.md");
+    folder.expect(1, &["explain", "M9999"]).complains("`moorfast explain errors` lists");
     let run = folder.expect(1, &["validate", "--json"]);
     let result: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(result["diagnostics"][0]["code"], "M0103", "{result:#}");

@@ -33,6 +33,11 @@ fn types_attributes_and_functions_are_explained_without_a_manifest() {
         assert_eq!(folder.expect(0, &["explain", name]).stdout, text);
     }
     folder.expect(0, &["explain", "timestamp"]).says("plan.timestamp");
+    folder.expect(0, &["explain"]).says("    types  ").says("    exit-codes  ");
+    folder.expect(0, &["explain", "types"]).says("- ssh_file: A file").says("- kubernetes_object: ");
+    folder.expect(0, &["explain", "errors"]).says("- M0104: unknown attribute\n");
+    folder.expect(0, &["explain", "functions"]).says("join(separator, lists...)");
+    folder.expect(0, &["explain", "exit-codes"]).says("| 4 | ");
 }
 
 #[test]
@@ -101,7 +106,7 @@ fn an_unknown_name_has_a_suggestion() {
         ("ssh_file.contnt", "did you mean `ssh_file.content`?"),
         ("ssh_file.mtod", "did you mean `ssh_file.motd`?"),
         ("ssh_file.motd[\"gpu03\"]", "did you mean `ssh_file.motd[\"gpu01\"]`?"),
-        ("something entirely different", "docs/types.md and docs/functions.md list all types and functions"),
+        ("something entirely different", "`moorfast explain types` and `explain functions` list all types and functions"),
     ] {
         folder.expect(1, &["explain", name]).complains(&format!("cannot explain `{name}`")).complains(help);
     }

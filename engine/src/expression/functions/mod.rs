@@ -200,7 +200,7 @@ pub(super) fn find(name: &FuncName) -> Result<&'static Function, Unresolved> {
         let help = match missing.map_or_else(|| Err(nearest()), |(_, reason)| Ok(reason)) {
             Ok(reason) => (*reason).to_owned(),
             Err(Some(nearest)) => format!("did you mean `{nearest}`?"),
-            Err(None) => "docs/functions.md lists the functions".to_owned(),
+            Err(None) => "`moorfast explain functions` lists the functions".to_owned(),
         };
         Unresolved::new(format!("unknown function `{text}`")).help(help)
     })
