@@ -216,9 +216,12 @@ fn trusted_keys(node: &InventoryNode, keys: &[String]) -> Text {
     let lines = keys.iter().map(|key| Line::from(format!("  {key}")));
     let heading = match keys.is_empty() {
         true => name + " is this machine and needs no host key.",
-        false => Line::from("Trusted these host keys of ") + name + ". Compare them with those on its console:",
+        false => Line::from("Trusted these host keys of ") + name + ":",
     };
-    Text::from(heading) + lines.collect::<Text>()
+    let comparison =
+        "Compare them with those on its console: for key in /etc/ssh/ssh_host_*.pub; do ssh-keygen -lf $key; done";
+    let comparison = if keys.is_empty() { Text::default() } else { Line::from(comparison).into() };
+    Text::from(heading) + lines.collect::<Text>() + comparison
 }
 
 fn forget(invocation: &Invocation, nodes: Vec<Arc<InventoryNode>>) -> Result<(), Error> {

@@ -340,7 +340,16 @@ impl ObjectOperation<'_> {
             Some(object) => condition.evaluate(object).map(|text| redaction(&document.declared).text(&text)),
             None => Readiness::Failed("it was deleted".to_owned()),
         };
-        let ready = self.wait(&what).until(&self.served, self.namespace(), &self.key.name, judge).await?;
+        let ready = self.wait(&what).until(&self.served, self.namespace(), &self.key.name, judge).await;
+        let help = || {
+            let ObjectKey { kind, name, .. } = &self.key;
+            let namespace = self.key.namespace.as_ref().map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
+            format!(
+                "`kubectl{namespace} describe {} {name}` and its pods show the reason; `timeouts` sets how long to wait, `wait` for what",
+                kind.to_lowercase()
+            )
+        };
+        let ready = ready.map_err(|error| if error.class == Class::Timeout { error.help(help()) } else { error })?;
         Ok(ready.unwrap_or(object))
     }
 
