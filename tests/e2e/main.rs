@@ -23,6 +23,7 @@ mod guides;
 mod kill_matrix;
 mod kubelet;
 mod machines;
+mod packages;
 mod probes;
 mod rendered;
 mod saved_plan;

@@ -106,7 +106,10 @@ fn an_unknown_name_has_a_suggestion() {
         ("ssh_file.contnt", "did you mean `ssh_file.content`?"),
         ("ssh_file.mtod", "did you mean `ssh_file.motd`?"),
         ("ssh_file.motd[\"gpu03\"]", "did you mean `ssh_file.motd[\"gpu01\"]`?"),
-        ("something entirely different", "`moorfast explain types` and `explain functions` list all types and functions"),
+        (
+            "something entirely different",
+            "`moorfast explain types` and `explain functions` list all types and functions",
+        ),
     ] {
         folder.expect(1, &["explain", name]).complains(&format!("cannot explain `{name}`")).complains(help);
     }

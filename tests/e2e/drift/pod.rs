@@ -1,15 +1,13 @@
 //! The CronJob of `examples/drift-cron` as a pod on a real node: its image with a static binary, the user without rights, the read-only file system.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::support::folder::{Folder, Run, VARIABLES};
-use crate::support::testbed::{Testbed, is_required};
+use crate::support::static_binary::static_binary;
+use crate::support::testbed::Testbed;
 use crate::support::{try_wait_for, wait_for};
 use serde_json::json;
-
-const STATIC: &str = "x86_64-unknown-linux-musl";
 
 /// The manifest of the pod. The defaults are the paths in the pod.
 const SITE: &str = r#"
@@ -60,32 +58,6 @@ fn the_cron_job_detects_drift_from_inside_the_cluster() {
     cluster.at_the_site(0, &["apply", "--auto-approve"]);
     cluster.expect(0, "In sync.");
     cluster.at_the_site(0, &["drift", "--history"]).says("ssh_file.motd");
-}
-
-/// Builds the binary of the image as the README does, but without optimisation. The build folder is outside the checkout, so that checkouts share it.
-fn static_binary() -> Option<PathBuf> {
-    let installed = Command::new("rustc").args(["--target", STATIC, "--print", "target-libdir"]).output().unwrap();
-    if !Path::new(String::from_utf8(installed.stdout).unwrap().trim()).exists() {
-        assert!(!is_required(), "the target {STATIC} is not installed");
-        eprintln!("skipped: the target {STATIC} is not installed");
-        return None;
-    }
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache"));
-    let folder = cache.join("moorfast/static");
-    let build = Command::new(env!("CARGO"))
-        .args(["build", "--locked", "--quiet", "--bin", "moorfast", "--target", STATIC, "--target-dir"])
-        .arg(&folder)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        // The folder is kept, and incremental data of every checkout would fill the disk.
-        .env("CARGO_INCREMENTAL", "0")
-        .status();
-    assert!(build.unwrap().success());
-    let binary = folder.join(STATIC).join("debug/moorfast");
-    let interpreter = Command::new("ldd").arg(&binary).output().unwrap();
-    let said = String::from_utf8([interpreter.stdout, interpreter.stderr].concat()).unwrap();
-    assert!(said.contains("statically linked") || said.contains("not a dynamic executable"), "{said}");
-    Some(binary)
 }
 
 struct Cluster {

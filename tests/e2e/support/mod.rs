@@ -6,6 +6,7 @@ pub mod processes;
 pub mod proxy;
 pub mod servers;
 pub mod snapshot;
+pub mod static_binary;
 pub mod testbed;
 pub mod variables;
 

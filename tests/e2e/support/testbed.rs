@@ -155,13 +155,20 @@ impl<C> Testbed<C> {
         command(&["node", "exec", "--name", &self.name, node, "--", "sh", "-c", script]).output()
     }
 
-    /// Returns the names of the nodes.
-    pub fn node_names(&self) -> Vec<String> {
-        self.facts.nodes.iter().map(|node| node.name.clone()).collect()
+    /// Copies what is in `folder` to the folder `to` on `node`, where it belongs to root.
+    ///
+    /// # Panics
+    /// If it cannot be copied.
+    pub fn send(&self, folder: &Path, node: &str, to: &str) {
+        let mut tar =
+            Command::new("tar").arg("-C").arg(folder).args(["-c", "."]).stdout(Stdio::piped()).spawn().unwrap();
+        let script = format!("mkdir -p {to} && tar -C {to} -x --no-same-owner");
+        let words = ["node", "exec", "--name", &self.name, node, "--", "sh", "-c", &script];
+        let output = command(&words).stdin(tar.stdout.take().unwrap()).output();
+        stdout_of(&format!("copy {} to {node}", folder.display()), output);
+        assert!(tar.wait().is_ok_and(|status| status.success()), "tar cannot read {}", folder.display());
     }
-}
 
-impl Testbed {
     /// Builds the image `tag` from a Containerfile and the files in `context`, and loads it into the container runtime of `node`.
     pub fn load(&self, node: &str, tag: &str, containerfile: &str, context: &Path) {
         let context = context.display().to_string();
@@ -169,17 +176,20 @@ impl Testbed {
         stdout_of(&format!("testbed node load {tag}"), command(&words).output());
     }
 
+    /// Returns the names of the nodes.
+    pub fn node_names(&self) -> Vec<String> {
+        self.facts.nodes.iter().map(|node| node.name.clone()).collect()
+    }
+}
+
+impl Testbed {
     /// Creates a key at `path` and permits it on `node` as `examples/drift-cron/node` does: to read, not to change anything.
     pub fn permit_read_only_key(&self, node: &str, path: &Path) {
         let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status();
         assert!(made.is_ok_and(|status| status.success()), "ssh-keygen cannot create a key");
         let public = std::fs::read_to_string(path.with_extension("pub")).expect("ssh-keygen writes the public key");
-        self.on(node, "mkdir /tmp/reader");
-        for name in ["install", "moorfast-look", "sudo", "sudoers"] {
-            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/drift-cron/node").join(name);
-            let text = std::fs::read_to_string(file).expect("the example is there").replace('\'', r"'\''");
-            self.on(node, &format!("printf %s '{text}' > /tmp/reader/{name}; chmod +x /tmp/reader/{name}"));
-        }
+        let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/drift-cron/node");
+        self.send(&files, node, "/tmp/reader");
         self.on(node, &format!("cd /tmp/reader; ./install '{}'; rm -r /tmp/reader", public.trim()));
     }
 

@@ -41,6 +41,8 @@ image_of_base() { # SCRATCH
 	tar --create --directory "$(base_directory)" --file "$1/base.tar" .
 	container=$(image_tool "$1" from scratch)
 	image_tool "$1" add --quiet "$container" "$1/base.tar" / >&2
+	# Debian's image has no users.
+	image_tool "$1" run --isolation chroot "$container" sh -ec 'userdel ops; userdel plain' >&2
 	image_tool "$1" commit --quiet --rm "$container" "$DEBIAN_IMAGE" >&2
 }
 
