@@ -1,12 +1,12 @@
 //! The execution of scripts on one node.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use moorfast_engine::model::{self, Address, Machine, Node};
 use moorfast_engine::provider::{Class, Context, Progress, ProviderError, StartPermit};
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, RwLock, Semaphore};
 use tokio::time::{Instant, sleep};
@@ -20,6 +20,7 @@ use crate::machine;
 use crate::preconditions::Preconditions;
 use crate::script::{Script, Section};
 use crate::size;
+use crate::sources::{Source, changed};
 use crate::transport::{Channel, Transport, from_sudo};
 
 /// The time for a script to clean up after its stdin is closed.
@@ -73,10 +74,8 @@ pub(crate) struct NodeShell {
 
 /// A local file that is sent after a script.
 pub(crate) struct Upload {
-    /// The path on the local machine.
-    pub(crate) path: PathBuf,
-    /// The number of bytes to send.
-    pub(crate) size: u64,
+    /// The file.
+    pub(crate) source: Arc<Source>,
     /// The receiver of the progress, the address of the instance, and the name of the file.
     pub(crate) progress: (Progress, Address, String),
 }
@@ -385,30 +384,30 @@ async fn feed(
     }
 }
 
+/// Sends a file. Its last piece is sent only if the digest of all pieces is the known one, so that the node never keeps another content.
 async fn send(stdin: &mut (impl AsyncWrite + Unpin), upload: Upload) -> Result<(), ProviderError> {
+    let Upload { source, progress: (progress, address, name) } = upload;
     let unreadable =
-        |e: std::io::Error| ProviderError::new(Class::Failed, format!("cannot read {}: {e}", upload.path.display()));
-    let (progress, address, name) = &upload.progress;
-    let mut file = tokio::fs::File::open(&upload.path).await.map_err(unreadable)?.take(upload.size);
+        |e: std::io::Error| ProviderError::new(Class::Failed, format!("cannot read {}: {e}", source.path.display()));
+    let mut file = tokio::fs::File::open(&source.path).await.map_err(unreadable)?.take(source.size);
     let mut buffer = vec![0; 256 << 10];
-    let (mut sent, mut reported) = (0u64, Instant::now());
-    loop {
+    let mut digest = Sha256::new();
+    let (mut sent, mut reported) = (0, Instant::now());
+    while sent < source.size {
         let n = file.read(&mut buffer).await.map_err(unreadable)?;
-        if n == 0 {
-            break;
+        digest.update(&buffer[..n]);
+        sent += n as u64;
+        let is_known = || format!("{:x}", digest.clone().finalize()) == source.sha256;
+        if n == 0 || (sent == source.size && !is_known()) {
+            return Err(changed(&source.path));
         }
         if stdin.write_all(&buffer[..n]).await.is_err() {
             return Ok(());
         }
-        sent += n as u64;
         if reported.elapsed() >= REPORT_INTERVAL {
             reported = Instant::now();
-            progress.report(address, uploading(name, sent, upload.size));
+            progress.report(&address, uploading(&name, sent, source.size));
         }
-    }
-    if sent < upload.size {
-        let short = format!("{} became shorter while it was uploaded", upload.path.display());
-        return Err(ProviderError::new(Class::Failed, short));
     }
     // A flush fails if the other side has ended, as above.
     let _ = stdin.flush().await;
@@ -435,5 +434,29 @@ mod tests {
         assert_eq!(uploading("kubelet", 0, 3 << 20), "uploading kubelet: 0 B of 3.0 MiB (0 %)");
         assert_eq!(uploading("kubelet", 600 << 10, 3 << 20), "uploading kubelet: 600.0 KiB of 3.0 MiB (19 %)");
         assert_eq!(uploading("empty", 0, 0), "uploading empty: 0 B of 0 B (100 %)");
+    }
+
+    #[tokio::test]
+    async fn the_last_piece_of_a_changed_file_is_not_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let planned = vec![1; 300 << 10];
+        std::fs::write(&path, &planned).unwrap();
+        let source = Source::read(&path).unwrap();
+        let upload = || Upload {
+            source: Arc::new(source.clone()),
+            progress: (Progress(None), "ssh_file.f".parse().unwrap(), "f".to_owned()),
+        };
+        let mut received = Vec::new();
+        send(&mut received, upload()).await.unwrap();
+        assert!(received == planned);
+
+        for changed in [[vec![2], planned[1..].to_vec()].concat(), planned[1..].to_vec()] {
+            std::fs::write(&path, changed).unwrap();
+            let mut received = Vec::new();
+            let error = send(&mut received, upload()).await.unwrap_err();
+            assert!(error.summary.ends_with("changed while moorfast was working"), "{error}");
+            assert!(received.len() < planned.len());
+        }
     }
 }

@@ -97,13 +97,12 @@ impl Executor<'_> {
     /// Runs an operation in an exec of its own.
     async fn run_alone(&self, job: Job<'_>) {
         let _turn = if job.task.packages { Some(self.shell.packages.lock().await) } else { None };
-        let upload = job.task.upload.as_ref().map(|(path, size)| Upload {
-            path: path.clone(),
-            size: *size,
+        let upload = job.task.upload.as_ref().map(|source| Upload {
+            source: source.clone(),
             progress: (
                 self.progress.clone(),
                 job.operation.address.clone(),
-                path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+                source.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
             ),
         });
         let limit = job.operation.timeout.or(job.task.limit).unwrap_or(LONG_LIMIT);

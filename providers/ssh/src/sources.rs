@@ -30,6 +30,34 @@ pub(crate) struct Source {
     modified: Option<SystemTime>,
 }
 
+impl Source {
+    /// Reads and hashes the file at `path`.
+    pub(crate) fn read(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let mut hasher = Sha256::new();
+        let mut kept = (found.len() <= SMALL).then(Vec::new);
+        let mut buffer = vec![0; 1 << 20];
+        let mut size = 0;
+        loop {
+            let n = file.read(&mut buffer)?;
+            if n == 0 {
+                break;
+            }
+            size += n as u64;
+            hasher.update(&buffer[..n]);
+            if let Some(kept) = &mut kept {
+                kept.extend_from_slice(&buffer[..n]);
+            }
+        }
+        let sha256 = format!("{:x}", hasher.finalize());
+        Ok(Self { path: path.to_owned(), size, sha256, bytes: kept, modified: found.modified().ok() })
+    }
+}
+
 /// The local files of this run.
 #[derive(Debug)]
 pub(crate) struct Sources {
@@ -70,7 +98,7 @@ impl Sources {
             }
             Some(_) => Err(changed(&path)),
             None => {
-                let source = Arc::new(read(&path).map_err(unreadable)?);
+                let source = Arc::new(Source::read(&path).map_err(unreadable)?);
                 files.insert(path.clone(), source.clone());
                 Ok(source)
             }
@@ -88,35 +116,11 @@ impl Sources {
     }
 }
 
-fn changed(path: &Path) -> ProviderError {
+/// Returns the error that a file is not the one that was hashed.
+pub(crate) fn changed(path: &Path) -> ProviderError {
     ProviderError::new(Class::Failed, format!("{} changed while moorfast was working", path.display()))
         .attribute("source")
         .help("plan again: only planned content is sent")
-}
-
-fn read(path: &Path) -> io::Result<Source> {
-    let mut file = File::open(path)?;
-    let found = file.metadata()?;
-    if !found.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    let mut hasher = Sha256::new();
-    let mut kept = (found.len() <= SMALL).then(Vec::new);
-    let mut buffer = vec![0; 1 << 20];
-    let mut size = 0;
-    loop {
-        let n = file.read(&mut buffer)?;
-        if n == 0 {
-            break;
-        }
-        size += n as u64;
-        hasher.update(&buffer[..n]);
-        if let Some(kept) = &mut kept {
-            kept.extend_from_slice(&buffer[..n]);
-        }
-    }
-    let sha256 = format!("{:x}", hasher.finalize());
-    Ok(Source { path: path.to_owned(), size, sha256, bytes: kept, modified: found.modified().ok() })
 }
 
 #[cfg(test)]

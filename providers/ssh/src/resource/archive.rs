@@ -232,7 +232,7 @@ fi",
                     );
                     return Err(ProviderError::new(Class::Invalid, summary).attribute("sha256"));
                 }
-                (format!("head -c {} <&3 > \"$Z\"; watch", source.size), Some((source.path.clone(), source.size)))
+                (format!("head -c {} <&3 > \"$Z\"; watch", source.size), Some(source))
             }
             None => (fetch(text(attributes, "url").unwrap_or_default()), None),
         };

@@ -145,7 +145,7 @@ impl Resource for ContainerImage {
             quote(&source.sha256)
         );
         let limit = Some(Duration::from_secs(600 + source.size / (256 << 10)));
-        Ok(ShellTask { upload: Some((source.path.clone(), source.size)), limit, ..ShellTask::long(body) })
+        Ok(ShellTask { upload: Some(source), limit, ..ShellTask::long(body) })
     }
 
     fn initial_private_data(&self, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {

@@ -31,9 +31,6 @@ pub(crate) struct File;
 /// The attributes that set the content of the file.
 const CONTENTS: &[&str] = &["content", "content_base64", "source"];
 
-/// Shell that receives an upload.
-const RECEIVE: &str = include_str!("file/receive.sh");
-
 /// The field with the digest of an upload, which needs no second read.
 const RECEIVED: &str = "received";
 
@@ -395,7 +392,7 @@ fn write(
         ),
     };
     let (fill, upload) = match (desired.bytes(), desired) {
-        (None, DesiredContent::Local(source)) => (receive(source), Some((source.path.clone(), source.size))),
+        (None, DesiredContent::Local(source)) => (receive(source), Some(source.clone())),
         // cat reports why it cannot write, which base64 does not always do.
         (bytes, _) => (format!("{} | cat >&6", print_bytes(bytes.unwrap_or_default())), None),
     };
@@ -437,20 +434,22 @@ sync -- \"$D\"",
         mode: text(attributes, "mode").map(mode::argument),
         parents: flag(attributes, "parents"),
     });
-    let limit = upload.as_ref().map(|(_, size)| Duration::from_secs(300 + size / (256 << 10)));
+    let limit = upload.as_ref().map(|source| Duration::from_secs(300 + source.size / (256 << 10)));
     let answers: &[Topic] = if upload.is_some() { &[Topic::Digest] } else { &[] };
     ShellTask { write, long: upload.is_some(), upload, answers, limit, ..ShellTask::quick(body) }
 }
 
-/// Returns shell that writes an upload to the temporary file and checks its digest, which is computed while the bytes arrive.
+/// Returns shell that writes an upload to the temporary file. All bytes arrive only if they have the digest of the source.
 pub(super) fn receive(source: &Source) -> String {
     let incomplete = format!(
         "the upload of {} is incomplete: the file changed during the upload, or the connection was lost",
         source.path.display()
     );
     format!(
-        "set -- {size}\n{RECEIVE}watch
-case $S in unwritten*) exit 1 ;; {sha256}*) field {RECEIVED} {sha256} ;; *) fail failed {incomplete} ;; esac",
+        "dd bs=64K iflag=fullblock,count_bytes count={size} status=none <&3 >&6
+[ \"$(stat -L -c %s /proc/self/fd/6)\" = {size} ] || fail failed {incomplete}
+watch
+field {RECEIVED} {sha256}",
         size = source.size,
         sha256 = source.sha256,
         incomplete = quote(&incomplete),

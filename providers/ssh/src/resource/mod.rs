@@ -34,7 +34,7 @@ mod transaction;
 pub(crate) mod unit;
 mod user;
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use moorfast_engine::model::Attributes;
@@ -50,7 +50,7 @@ use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::Section;
 use crate::secrets::Secrets;
-use crate::sources::Sources;
+use crate::sources::{Source, Sources};
 use crate::subject::Subject;
 use crate::writes::Write;
 
@@ -197,8 +197,8 @@ pub(crate) struct ShellTask {
     pub(crate) body: Zeroizing<String>,
     /// The object that the body writes, if it can be written together with others.
     pub(crate) write: Option<Write>,
-    /// A file that is sent after the script, and its size. The script reads it from descriptor 3 and then calls `watch`.
-    pub(crate) upload: Option<(PathBuf, u64)>,
+    /// A file that is sent after the script. The script reads as many bytes from descriptor 3 and then calls `watch`.
+    pub(crate) upload: Option<Arc<Source>>,
     /// The topics of questions about the object that the body answers itself, in its fields.
     pub(crate) answers: &'static [Topic],
     /// Whether the operation may take long, so that it gets an exec of its own.
