@@ -1,6 +1,7 @@
 //! A block of a plan: the headline of a change, its reasons and its attributes.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use moorfast_engine::provider::Action;
 
@@ -73,8 +74,7 @@ pub fn title(block: &Block) -> Line {
     if count == 1 {
         return styled(Style::Bold, &change.address) + " " + headline;
     }
-    let names: Vec<_> = block.members.iter().map(|member| block.name_of(member)).collect();
-    let names = if count <= NAMED { format!(": {}", names.join(", ")) } else { String::new() };
+    let names = if count <= NAMED { format!(": {}", block.names().join(", ")) } else { String::new() };
     match block.on_nodes() {
         Some(element) => {
             let resource = styled(Style::Bold, on_every_node(&block.resource(), element));
@@ -93,10 +93,14 @@ fn attributes(block: &Block, options: TextOptions) -> Vec<Line> {
     let mut later: Vec<&str> = Vec::new();
     let resource_type = &block.first().change.resource_type;
     let is_equal = |row: &Row| block.members.iter().all(|m| m.row(&row.path).is_some_and(|(other, _)| other == row));
+    let equal: HashSet<&str> = match options.full {
+        true => block.first().rows.iter().filter(|row| is_equal(row)).map(|row| row.path.as_str()).collect(),
+        false => HashSet::new(),
+    };
     // Digests of different texts add no information to the texts.
     let is_shown = |member: &Member, row: &Row| {
         !options.derived.contain(resource_type, &row.path, member.rows.iter().map(|row| row.path.as_str()))
-            || (options.full && is_equal(row))
+            || equal.contains(row.path.as_str())
     };
     for row in block.members.iter().flat_map(|m| m.rows.iter().filter(|row| is_shown(m, row))) {
         let list = if is_set_by_apply(row) { &mut later } else { &mut paths };
@@ -145,8 +149,6 @@ fn shows_all(block: &Block, path: &str, lines: &Lines, options: TextOptions) -> 
 struct Variant<'a> {
     /// The row, or `None` if the attribute does not change.
     row: Option<&'a Row>,
-    /// The difference without instance names.
-    difference: Option<&'a Difference>,
     /// The lines of the attribute.
     lines: Lines,
     /// The names of the members.
@@ -157,28 +159,49 @@ struct Variant<'a> {
 
 fn variants_of<'a>(block: &'a Block, path: &str, options: TextOptions) -> Vec<Variant<'a>> {
     let mut found: Vec<Variant> = Vec::new();
-    for member in &block.members {
+    let mut known = Known::default();
+    for (member, name) in block.members.iter().zip(block.names()) {
         let (row, difference) = member.row(path).unzip();
         let lines = row.map(|row| row.lines(options)).unwrap_or_default();
-        let name = block.name_of(member);
-        match found.iter_mut().find(|known| is_same(known, row, difference, &lines)) {
-            Some(known) => {
-                known.names.push(name);
-                known.edit = known.edit.take().filter(|lines| row.and_then(edit).as_ref() == Some(lines));
+        match known.variant(row, difference, &lines) {
+            Some(index) => {
+                let variant = &mut found[index];
+                variant.names.push(name);
+                variant.edit = variant.edit.take().filter(|lines| row.and_then(edit).as_ref() == Some(lines));
             }
-            None => found.push(Variant { row, difference, lines, names: vec![name], edit: row.and_then(edit) }),
+            None => {
+                known.add(found.len(), row, difference, &lines);
+                found.push(Variant { row, lines, names: vec![name], edit: row.and_then(edit) });
+            }
         }
     }
     found
 }
 
-/// Returns whether a row belongs to a variant. Lines of new strings may be cut, so equal lines do not imply equal values.
-fn is_same(known: &Variant, row: Option<&Row>, difference: Option<&Difference>, lines: &Lines) -> bool {
-    let may_be_cut = |row: &Row| row.before.is_none() && row.after.as_ref().is_some_and(serde_json::Value::is_string);
-    match (known.row, row) {
-        (None, None) => true,
-        (Some(a), Some(b)) => a == b || (!may_be_cut(b) && known.lines == *lines) || known.difference == difference,
-        _ => false,
+/// The indexes of the known variants, so that thousands of different values are not compared with each other.
+#[derive(Default)]
+struct Known<'a> {
+    by_row: HashMap<Option<&'a Row>, usize>,
+    by_lines: HashMap<Lines, usize>,
+    by_difference: HashMap<&'a Difference, usize>,
+}
+
+impl<'a> Known<'a> {
+    /// Returns the first variant to which a row belongs. Lines of new strings may be cut, so equal lines do not imply equal values.
+    fn variant(&self, row: Option<&'a Row>, difference: Option<&'a Difference>, lines: &Lines) -> Option<usize> {
+        let may_be_cut =
+            |row: &Row| row.before.is_none() && row.after.as_ref().is_some_and(serde_json::Value::is_string);
+        let same_lines = row.filter(|row| !may_be_cut(row)).and_then(|_| self.by_lines.get(lines));
+        let same_difference = difference.and_then(|difference| self.by_difference.get(difference));
+        self.by_row.get(&row).into_iter().chain(same_lines).chain(same_difference).min().copied()
+    }
+
+    fn add(&mut self, index: usize, row: Option<&'a Row>, difference: Option<&'a Difference>, lines: &Lines) {
+        self.by_row.entry(row).or_insert(index);
+        if let Some(difference) = difference {
+            self.by_lines.entry(lines.clone()).or_insert(index);
+            self.by_difference.entry(difference).or_insert(index);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Folding of equal changes: the same change of several instances becomes one block, so that it is reviewed once.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use moorfast_engine::model::{Address, ResourceAddress};
 use moorfast_engine::plan::Change;
@@ -15,6 +15,8 @@ use super::wording::{Danger, danger, listed, reasons};
 
 /// Maximum number of `for_each` elements on several nodes that have one block each, even if their changes are mostly equal.
 const FEW: usize = 8;
+/// Maximum number of different changes of a resource with which a further change is compared, so that thousands of different ones are not compared with each other.
+const COMPARED: usize = 64;
 
 /// A change, or the same change of several instances.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ pub struct Member<'a> {
 }
 
 /// The difference of a row, with the instance name replaced by a placeholder, so that equal changes of several instances compare equal.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Difference {
     /// The added and removed lines of a text, without their context.
     Edit(Vec<String>),
@@ -138,17 +140,21 @@ impl<'a> Block<'a> {
         self.members.iter().all(same).then_some(element)
     }
 
-    /// Returns the name of a member among the others: its node, or its key, after the keys of its module if these differ.
-    pub fn name_of(&self, member: &Member<'a>) -> Cow<'a, str> {
-        let Address { resource, key } = &member.change.address;
-        match self.on_nodes() {
-            Some(_) => Cow::Borrowed(member.instance_name()),
-            None if self.is_of_one_resource() => Cow::Borrowed(key.as_deref().unwrap_or_default()),
-            None => {
-                let keys = resource.module.steps().iter().filter_map(|step| step.key.as_deref()).chain(key.as_deref());
-                Cow::Owned(keys.collect::<Vec<_>>().join("/"))
+    /// Returns the name of each member among the others: its node, or its key, after the keys of its module if these differ.
+    pub fn names(&self) -> Vec<Cow<'a, str>> {
+        let (are_nodes, are_keys) = (self.on_nodes().is_some(), self.is_of_one_resource());
+        let name = |member: &Member<'a>| {
+            let Address { resource, key } = &member.change.address;
+            if are_nodes {
+                return Cow::Borrowed(member.instance_name());
             }
-        }
+            if are_keys {
+                return Cow::Borrowed(key.as_deref().unwrap_or_default());
+            }
+            let keys = resource.module.steps().iter().filter_map(|step| step.key.as_deref()).chain(key.as_deref());
+            Cow::Owned(keys.collect::<Vec<_>>().join("/"))
+        };
+        self.members.iter().map(name).collect()
     }
 
     /// Returns whether `member` is of the same block of the manifest as the first member, and has the same action for the same reasons.
@@ -190,11 +196,18 @@ impl<'a> Block<'a> {
 /// Returns the blocks of these changes, in the order of their first change.
 pub fn fold<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Vec<Block<'a>> {
     let mut blocks: Vec<Block> = Vec::new();
+    // Only the blocks of the same element are compared, because a plan can have thousands of others.
+    let mut of_element: HashMap<_, Vec<usize>> = HashMap::new();
     for change in changes {
         let member = Member::new(change);
-        match blocks.iter_mut().find(|block| block.is_same_on_another_node(&member)) {
-            Some(block) => block.members.push(member),
-            None => blocks.push(Block { members: vec![member] }),
+        let element = member.on_node().map_or(change.address.key.as_deref(), |on| on.element);
+        let known = of_element.entry((&change.address.resource, element)).or_default();
+        match known.iter().take(COMPARED).find(|index| blocks[**index].is_same_on_another_node(&member)) {
+            Some(index) => blocks[*index].members.push(member),
+            None => {
+                known.push(blocks.len());
+                blocks.push(Block { members: vec![member] });
+            }
         }
     }
     joined(blocks)
@@ -203,10 +216,16 @@ pub fn fold<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Vec<Block<'a>>
 /// Joins blocks of several `for_each` elements of a resource or of its module with mostly equal changes: blocks of a single instance, and blocks if there are many of them.
 fn joined(blocks: Vec<Block>) -> Vec<Block> {
     let mut groups: Vec<Vec<Block>> = Vec::new();
+    let mut of_resource: HashMap<ResourceAddress, Vec<usize>> = HashMap::new();
     for block in blocks {
-        match groups.iter_mut().find(|group| group[0].is_mostly_equal(block.first())) {
-            Some(group) => group.push(block),
-            None => groups.push(vec![block]),
+        let resource = block.first().change.address.resource.without_module_keys();
+        let known = of_resource.entry(resource).or_default();
+        match known.iter().take(COMPARED).find(|index| groups[**index][0].is_mostly_equal(block.first())) {
+            Some(index) => groups[*index].push(block),
+            None => {
+                known.push(groups.len());
+                groups.push(vec![block]);
+            }
         }
     }
     groups.into_iter().flat_map(join).collect()

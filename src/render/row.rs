@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 use super::value::{is_flat_list, is_hidden, path};
 
 /// An attribute that a change adds, changes or removes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Row {
     /// The path of the attribute, in the syntax of expressions.
     pub path: String,

@@ -16,7 +16,7 @@ const NEW_TEXT_LINES: usize = 12;
 const DIGEST_DIGITS: usize = 12;
 
 /// The lines of a row.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Lines {
     /// The text after the name of the attribute.
     pub head: Line,

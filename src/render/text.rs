@@ -6,7 +6,7 @@ use std::ops::Add;
 use annotate_snippets::Group;
 
 /// The meaning of a span. Each writer shows it in its own way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Style {
     /// Text without a special meaning.
     #[default]
@@ -49,7 +49,7 @@ impl Style {
 }
 
 /// A part of a line with one style. Its text may contain any character; the writers escape those that their format cannot show.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Span {
     /// The text.
     pub text: String,
@@ -58,7 +58,7 @@ pub struct Span {
 }
 
 /// A line of spans.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Line(Vec<Span>);
 
 /// Returns a line with `text` in one style.
