@@ -1,5 +1,6 @@
 //! Work on objects of a cluster.
 
+use crate::peers;
 use crate::support::folder::Folder;
 use crate::support::testbed::Testbed;
 use crate::table::{Table, time};
@@ -29,6 +30,7 @@ pub fn measure(testbed: &Testbed, table: &mut Table) {
     table.add(work[1], first_plan, "the apply of the same", apply);
     let list = || _ = testbed.kubectl(&["get", "--raw", "/api/v1/namespaces/bench/configmaps"]);
     table.compare(work[0], || _ = plan().says("No changes"), "one list, by kubectl", list);
+    peers::look_at_objects(table, &folder, testbed, OBJECTS);
     // The controller of namespaces waits 5 s before it deletes a namespace, also an empty one.
     let objects = ["destroy", "--auto-approve", "--target", "kubernetes_object.config"];
     let destroy = time(|| _ = folder.expect(0, &objects));

@@ -12,6 +12,7 @@
 
 mod cluster;
 mod nodes;
+mod peers;
 #[path = "../../tests/e2e/support/mod.rs"]
 mod support;
 mod table;
@@ -22,7 +23,8 @@ use table::Table;
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let mut table = Table::new(arguments.first().cloned().unwrap_or_default());
-    let Some(testbed) = Testbed::up("benchmark", 3) else { return };
+    let nodes = if table.selects(nodes::MANY_NODES) { nodes::NODES } else { 3 };
+    let Some(testbed) = Testbed::up("benchmark", nodes) else { return };
     nodes::measure(&testbed, &mut table);
     cluster::measure(&testbed, &mut table);
     println!("{table}");

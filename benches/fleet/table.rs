@@ -17,6 +17,8 @@ struct Row {
     moorfast: Duration,
     floor: Duration,
     floor_is: &'static str,
+    /// The times of other programs.
+    peers: Vec<(&'static str, Duration)>,
 }
 
 impl Table {
@@ -43,7 +45,13 @@ impl Table {
     /// Adds a row that was measured once.
     pub fn add(&mut self, work: &str, moorfast: Duration, floor_is: &'static str, floor: Duration) {
         eprintln!("{work}: {moorfast:.2?}, {floor_is}: {floor:.2?}");
-        self.rows.push(Row { work: work.to_owned(), moorfast, floor, floor_is });
+        self.rows.push(Row { work: work.to_owned(), moorfast, floor, floor_is, peers: Vec::new() });
+    }
+
+    /// Adds the time of another program to the last row.
+    pub fn add_peer(&mut self, name: &'static str, took: Duration) {
+        eprintln!("    {name}: {took:.2?}");
+        self.rows.last_mut().unwrap().peers.push((name, took));
     }
 }
 
@@ -66,11 +74,13 @@ impl fmt::Display for Table {
             f,
             "\nThis machine has {cores} cores. Each time is the median of {REPETITIONS}, except where objects are made or deleted.\n"
         )?;
-        writeln!(f, "| work | moorfast | floor | ratio | what the floor is |\n|---|---|---|---|---|")?;
+        writeln!(f, "| work | moorfast | floor | ratio | what the floor is | others |\n|---|---|---|---|---|---|")?;
         for row in &self.rows {
             let ratio = row.moorfast.as_secs_f64() / row.floor.as_secs_f64();
             let (moorfast, floor) = (row.moorfast.as_secs_f64(), row.floor.as_secs_f64());
-            writeln!(f, "| {} | {moorfast:.2} s | {floor:.2} s | {ratio:.1} | {} |", row.work, row.floor_is)?;
+            let peer = |(name, took): &(&str, Duration)| format!("{name}: {:.1} s", took.as_secs_f64());
+            let peers = row.peers.iter().map(peer).collect::<Vec<_>>().join(", ");
+            writeln!(f, "| {} | {moorfast:.2} s | {floor:.2} s | {ratio:.1} | {} | {peers} |", row.work, row.floor_is)?;
         }
         Ok(())
     }
