@@ -164,10 +164,15 @@ impl Cluster {
         let names = self.testbed.node_names();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         self.moorfast.expect(0, &[&["node", "trust"][..], &names].concat());
+        self.moorfast
+            .expect(5, &["node", "check"])
+            .says("FAIL connection")
+            .says("does not contain the authority `etcd` yet");
         self.moorfast.expect(0, &["plan"]).says("a new cluster forms").says("--initial-cluster-state new");
         self.moorfast.expect(0, &["apply", "-auto-approve"]);
         assert_eq!(self.voters(0), names);
         self.is_in_sync();
+        self.moorfast.expect(0, &["node", "check"]).says("3 of 3 members are healthy").says("ok   version");
         let state = self.moorfast.expect(0, &["state", "pull"]).stdout;
         assert!(!state.contains("PRIVATE KEY"));
         self.put(0, BEFORE);
@@ -177,6 +182,7 @@ impl Cluster {
         let (name, _) = self.node(1);
         self.testbed.on(name, "systemctl stop etcd");
         self.moorfast.expect(2, &["drift"]).says(&format!("etcd_voter.all[\"{name}\"]")).says("not healthy");
+        self.moorfast.expect(5, &["node", "check"]).says(&format!("FAIL connection      {name}: "));
         self.moorfast.expect(0, &["apply", "-auto-approve"]);
         self.is_in_sync();
     }

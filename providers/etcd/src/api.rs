@@ -80,6 +80,9 @@ pub(crate) struct Status {
     /// The ID of the leader, 0 if there is none.
     #[serde(default, deserialize_with = "number")]
     pub(crate) leader: u64,
+    /// The version of etcd: `3.6.4`.
+    #[serde(default)]
+    pub(crate) version: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]

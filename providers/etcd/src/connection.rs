@@ -7,12 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use moorfast_engine::provider::{
-    Applied, Class, Connection, Consequence, Observed, Operation, PlanRequest, Proposal, ProviderError, ReadRequest,
-    ResourceType, Target,
+    Applied, Class, Connection, Consequence, Finding, Observed, Operation, PlanRequest, Proposal, ProviderError,
+    ReadRequest, ResourceType, Target,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep_until};
 
+use crate::access;
 use crate::cluster::{Cluster, View};
 use crate::resource::{member, resource_of, voter};
 
@@ -26,6 +27,10 @@ pub(crate) struct EtcdConnection(pub(crate) Cluster);
 
 #[async_trait]
 impl Connection for EtcdConnection {
+    async fn check_access(&self, _: &Target, _: &[ReadRequest]) -> Vec<Finding> {
+        access::check(&self.0).await
+    }
+
     async fn read(&self, _: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
         self.note_records(requests);
         match self.view(requests.iter().map(|request| &*request.resource_type)).await {

@@ -9,6 +9,7 @@
 //! | `connection` | hands each request to its type |
 //! | `resource` | one file for each resource type |
 
+mod access;
 mod api;
 mod attributes;
 mod cluster;
