@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use moorfast_engine::manifest::{Block, Manifest, StaticScope, check_attributes};
 use moorfast_engine::model::{Attribute, Attributes, Diagnostic, Kind, Schema, Severity, Value, is_inside, nearest};
 use moorfast_engine::state::{Lineage, Location, Snapshot, Store, bounded};
+use moorfast_kubeconfig::is_chosen_by_user;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
@@ -223,9 +224,10 @@ pub fn check_untrusted(configured: Option<&Location>, root: &Path, data_dir: &Pa
     let nowhere = Path::new("");
     let brought = |location: &Location| match location {
         Location::Sqlite {} => false,
-        Location::Kubernetes(config) => {
-            config.kubeconfig.as_ref().is_some_and(|file| is_inside(root, nowhere, &root.join(file)))
-        }
+        Location::Kubernetes(config) => config.kubeconfig.as_ref().is_some_and(|file| {
+            let file = root.join(file);
+            is_inside(root, nowhere, &file) || !is_chosen_by_user(&file)
+        }),
         Location::Postgres(_) | Location::S3(_) => false,
     };
     let is_recorded =

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, is_inside};
 use moorfast_engine::provider::{Class, ClientCertificates, ClientIdentity, Context, Invalid, ProviderError};
 
-use moorfast_kubeconfig::{Access, Kind as ErrorKind, Origin};
+use moorfast_kubeconfig::{Access, Kind as ErrorKind, Origin, is_chosen_by_user};
 use serde_json::json;
 
 const SERVER: &str = "server";
@@ -117,10 +117,11 @@ impl Source {
         Ok(Self::Known(moorfast_kubeconfig::Source { origin, context }))
     }
 
-    /// Refuses a kubeconfig that is part of an untrusted manifest: its exec plugins could run commands on this machine.
+    /// Refuses a kubeconfig that the author of an untrusted manifest may have written: its exec plugins could run commands on this machine. A manifest can name
+    /// only a file that the user chose too.
     ///
     /// # Errors
-    /// If the kubeconfig is part of the manifest.
+    /// If the user did not choose the kubeconfig, or if it is part of the manifest.
     pub(crate) fn check_untrusted(&self, context: &Context) -> Result<(), ProviderError> {
         let source = match self {
             Self::Known(source) => source,
@@ -133,14 +134,16 @@ impl Source {
             Self::Unknown(_) => return Ok(()),
         };
         let name = match &source.origin {
-            Origin::File(path) if is_inside(&context.root, Path::new(""), path) => "kubeconfig",
+            Origin::File(path) if is_inside(&context.root, Path::new(""), path) || !is_chosen_by_user(path) => {
+                "kubeconfig"
+            }
             Origin::Text(_) => "kubeconfig_content",
             _ => return Ok(()),
         };
         let summary = format!("`plan --untrusted` refuses a kubeconfig of the manifest: `{name}` can run commands");
-        Err(ProviderError::new(Class::Denied, summary)
-            .attribute(name)
-            .help("review the manifest, then plan without --untrusted; or name a kubeconfig outside of the folder of the manifest"))
+        Err(ProviderError::new(Class::Denied, summary).attribute(name).help(
+            "review the manifest, then plan without --untrusted; or choose the kubeconfig, outside of the folder of the manifest, with $KUBECONFIG",
+        ))
     }
 
     /// Reads the kubeconfig and logs in to the cluster.

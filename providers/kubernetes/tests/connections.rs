@@ -8,7 +8,7 @@ use moorfast_engine::model::Value;
 use moorfast_engine::provider::{Class, OperationAction, ProviderError};
 use serde_json::json;
 
-use harness::{Instance, attributes, client, connect, kubeconfig, unique};
+use harness::{Instance, attributes, client, connect, connect_for, kubeconfig, unique};
 
 fn a_config_map() -> moorfast_engine::model::Attributes {
     attributes(json!({ "manifest": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x" } } }))
@@ -119,6 +119,23 @@ async fn a_kubeconfig_of_a_resource_is_refused() {
         "Invalid: `kubeconfig_content` of the provider `kubernetes` is not known when planning: it comes from a resource\n\
          help: the configuration of a provider cannot come from resources: set the path of a kubeconfig, or use a variable"
     );
+}
+
+/// An untrusted manifest could print a secret with `nonsensitive()`. The refusal needs no cluster.
+#[tokio::test]
+async fn no_secret_is_read_for_an_untrusted_manifest() {
+    let connection = connect_for(json!({}), true).await;
+    let instance = Instance::on(connection, "kubernetes_object");
+    let secret = json!({ "api_version": "v1", "kind": "Secret", "name": "a" });
+    for (data, arguments) in [
+        ("kubernetes_service_account_token", json!({ "name": "default" })),
+        ("kubernetes_object", secret.clone()),
+        ("kubernetes_objects", secret),
+    ] {
+        let error = instance.data(data, arguments).await.unwrap_err();
+        assert_eq!(error.class, Class::Denied, "{data}");
+        assert!(error.summary.starts_with("`plan --untrusted` reads no "), "{}", message(&error));
+    }
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ impl Source {
                 Error::unusable(reason).help("`in_cluster` works only in a pod with a ServiceAccount")
             }),
             Origin::Default => {
-                let paths = default_paths(std::env::var_os("KUBECONFIG"), std::env::home_dir());
+                let paths = user_paths();
                 match merged(&paths)? {
                     Some((kubeconfig, place)) => self.select(kubeconfig, &place),
                     None => self.without_file(&paths),
@@ -127,6 +127,17 @@ fn in_cluster() -> Result<Config, String> {
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// Whether the user chose the kubeconfig, whatever a manifest says: it is one of those of `$KUBECONFIG`, otherwise `~/.kube/config`.
+#[must_use]
+pub fn is_chosen_by_user(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else { return false };
+    user_paths().iter().any(|own| own.canonicalize().is_ok_and(|own| own == path))
+}
+
+fn user_paths() -> Vec<PathBuf> {
+    default_paths(std::env::var_os("KUBECONFIG"), std::env::home_dir())
 }
 
 /// Returns the files that kubectl reads. The first file has priority.

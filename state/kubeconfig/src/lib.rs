@@ -13,6 +13,6 @@ mod renewal;
 
 pub use authenticated::Authenticated;
 pub use error::{Error, Kind};
-pub use files::{Access, Origin, Source};
+pub use files::{Access, Origin, Source, is_chosen_by_user};
 pub use login::Login;
 pub use renewal::{Renewal, RenewalLayer};

@@ -56,6 +56,15 @@ validation = [{ condition = '${file("/etc/hostname") == ""}', error_message = "n
 }
 
 #[test]
+fn secrets_of_this_machine_are_refused() {
+    refused("[outputs.a]\nvalue = '${age_decrypt(\"x\")}'\n", &["decrypts nothing"]);
+    refused(
+        "[keystore]\nfile = \"keys\"\n[resource.pki_random.r]\nname = \"r\"\nlength = 32\n",
+        &["does not open the key store"],
+    );
+}
+
+#[test]
 fn a_link_as_a_part_of_the_manifest_is_refused() {
     for name in ["more.toml", "more.auto.vars.toml"] {
         let folder = Folder::new("");
@@ -89,10 +98,40 @@ fn kubeconfigs_of_the_manifest_are_refused() {
     let folder = Folder::new(&format!("[providers.kubernetes]\nkubeconfig = \"kubeconfig\"\n{object}"));
     folder.write("kubeconfig", kubeconfig);
     refused_in(&folder, &["`kubeconfig`"]);
+    // A pull request can also change the files around the folder of the manifest.
+    let beside = Folder::new(&format!(
+        "[providers.kubernetes]\nkubeconfig = \"{}\"\n{object}",
+        folder.path("kubeconfig").display()
+    ));
+    refused_in(&beside, &["`kubeconfig`", "$KUBECONFIG"]);
+    assert!(!folder.path("ran").exists(), "a command ran");
     refused(
         &format!("[providers.kubernetes]\nkubeconfig_content = '''\n{kubeconfig}'''\n{object}"),
         &["`kubeconfig_content`"],
     );
+}
+
+#[test]
+fn a_kubeconfig_that_the_user_chose_is_used() {
+    let object = "[resource.kubernetes_object.o]\nmanifest = { apiVersion = \"v1\", kind = \"ConfigMap\", metadata = { name = \"a\", namespace = \"b\" } }\n";
+    let own = Folder::new("");
+    own.write("kubeconfig", "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c}}]\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\n");
+    let chosen = own.path("kubeconfig").display().to_string();
+    let folder = Folder::new(&format!("[providers.kubernetes]\nkubeconfig = \"{chosen}\"\n{object}"));
+    let run = folder.command(&["plan", "--untrusted"]).env("KUBECONFIG", &chosen).output().unwrap();
+    let errors = String::from_utf8_lossy(&run.stderr);
+    assert!(errors.contains("127.0.0.1:1") && !errors.contains("--untrusted"), "{errors}");
+}
+
+#[test]
+fn a_user_with_shell_syntax_is_refused() {
+    for user in ["$(touch ran)", "`touch ran`", "x;touch ran", "-oProxyCommand=touch ran"] {
+        let node = remote("[resource.ssh_file.f]\non = \"n\"\npath = \"/x\"\ncontent = \"x\"\n");
+        for line in [format!("user = '{user}'"), format!("jump = '{user}@127.0.0.1'")] {
+            let run = Folder::new(&node.replace("port = 1", &line)).expect(1, &["plan"]);
+            assert!(run.stderr.contains("is not a valid user for ssh"), "{line}: {run:?}");
+        }
+    }
 }
 
 #[test]

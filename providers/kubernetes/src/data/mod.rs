@@ -9,7 +9,7 @@ mod version;
 
 use async_trait::async_trait;
 use moorfast_engine::model::Attributes;
-use moorfast_engine::provider::{DataRequest, Declaration, Invalid, LocalAccess, ProviderError};
+use moorfast_engine::provider::{Class, DataRequest, Declaration, Invalid, LocalAccess, ProviderError};
 
 use crate::cluster::Cluster;
 
@@ -31,6 +31,20 @@ pub(crate) trait Data: Send + Sync {
 
     /// Reads the data source.
     async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError>;
+}
+
+/// Refuses to read a secret for an untrusted manifest, which can print it with `nonsensitive()`.
+fn check_trusted(cluster: &Cluster, secret: &str) -> Result<(), ProviderError> {
+    if !cluster.context.untrusted {
+        return Ok(());
+    }
+    let summary = format!("`plan --untrusted` reads no {secret} for the manifest, which could print it");
+    Err(ProviderError::new(Class::Denied, summary).help("review the manifest first; then plan without --untrusted"))
+}
+
+/// Refuses to read the objects of this kind for an untrusted manifest if they are secret.
+fn check_kind(cluster: &Cluster, api_version: &str, kind: &str) -> Result<(), ProviderError> {
+    if api_version == "v1" && kind == "Secret" { check_trusted(cluster, "Secret") } else { Ok(()) }
 }
 
 /// All data sources.

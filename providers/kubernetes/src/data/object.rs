@@ -6,7 +6,7 @@ use moorfast_engine::provider::{Class, DataRequest, Declaration, ProviderError, 
 use serde_json::Value as Json;
 
 use crate::cluster::Cluster;
-use crate::data::Data;
+use crate::data::{Data, check_kind};
 use crate::object_reader::{ObjectName, fetch, not_served};
 use crate::readiness::{Readiness, WaitCondition};
 use crate::resource::object::mark;
@@ -51,6 +51,7 @@ impl Data for ObjectData {
     async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError> {
         let text = |name: &str| request.arguments.text(name).unwrap_or_default().to_owned();
         let (api_version, kind, name) = (text("api_version"), text("kind"), text("name"));
+        check_kind(cluster, &api_version, &kind)?;
         let served = cluster.served(&api_version, &kind).await?.ok_or_else(|| not_served(&api_version, &kind))?;
         let namespace = match (served.namespaced, text("namespace")) {
             (false, _) => String::new(),

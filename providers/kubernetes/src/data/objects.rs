@@ -6,7 +6,7 @@ use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema
 use moorfast_engine::provider::{DataRequest, Declaration, ProviderError, TargetKind};
 
 use crate::cluster::Cluster;
-use crate::data::{Data, object::readable};
+use crate::data::{Data, check_kind, object::readable};
 use crate::object_reader::{not_served, to_json};
 
 /// The data source `kubernetes_objects`.
@@ -48,6 +48,7 @@ impl Data for ObjectsData {
     async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError> {
         let text = |name: &str| request.arguments.text(name).unwrap_or_default();
         let (api_version, kind) = (text("api_version"), text("kind"));
+        check_kind(cluster, api_version, kind)?;
         let served = cluster.served(api_version, kind).await?.ok_or_else(|| not_served(api_version, kind))?;
         let client = cluster.client().await?;
         let api: Api<DynamicObject> = match text("namespace") {

@@ -9,7 +9,7 @@ use moorfast_engine::provider::{Class, DataRequest, Declaration, ProviderError, 
 
 use crate::attributes::optional;
 use crate::cluster::Cluster;
-use crate::data::Data;
+use crate::data::{Data, check_trusted};
 
 /// The data source `kubernetes_service_account_token`.
 pub(crate) struct ServiceAccountToken;
@@ -36,6 +36,7 @@ impl Data for ServiceAccountToken {
     }
 
     async fn read(&self, cluster: &Cluster, request: &DataRequest) -> Result<Attributes, ProviderError> {
+        check_trusted(cluster, "token")?;
         let arguments = &request.arguments;
         let (name, namespace) =
             (arguments.text("name").unwrap_or_default(), arguments.text("namespace").unwrap_or("default"));

@@ -59,11 +59,16 @@ pub fn attributes(json: Json) -> Attributes {
 
 /// Connects the provider.
 pub async fn connect(config: Json) -> Arc<dyn Connection> {
+    connect_for(config, false).await
+}
+
+/// Connects the provider for a manifest that may be untrusted.
+pub async fn connect_for(config: Json, untrusted: bool) -> Arc<dyn Connection> {
     let context = Context {
         root: PathBuf::from("/"),
         data_dir: PathBuf::from("/nonexistent"),
         state_dir: PathBuf::from("/nonexistent"),
-        untrusted: false,
+        untrusted,
         cancel: Default::default(),
         start_permit: Default::default(),
         progress: Progress(None),

@@ -13,7 +13,7 @@ use crate::error_codes;
 pub(crate) enum StoreError {
     #[error("the manifest has no key store")]
     NotConfigured,
-    #[error("the key store is not opened for a manifest that is not trusted")]
+    #[error("`plan --untrusted` does not open the key store")]
     Untrusted,
     #[error("`{0}` is not an age recipient")]
     Recipient(String),
@@ -63,7 +63,7 @@ impl StoreError {
     fn help(&self) -> Option<&'static str> {
         Some(match self {
             Self::NotConfigured => "add [keystore] with file = \"keys.age\" and recipients = [\"age1…\"]",
-            Self::Untrusted => "plan it without --untrusted",
+            Self::Untrusted => "review the manifest first; then plan without --untrusted",
             Self::Recipient(_) => "write the public key that `age-keygen` prints (age1…), or an ssh-ed25519 key",
             Self::NoIdentity | Self::Identity(_) => {
                 "set MOORFAST_AGE_IDENTITY to the path of a file with age identities, or of an OpenSSH private key"

@@ -59,13 +59,14 @@ impl<'a> Hop<'a> {
         };
         let port = port.map(str::parse).transpose().map_err(|_| invalid("port", text))?;
         let destination = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let user = user.map(checked_user).transpose()?;
         Ok(Self { destination: checked_word("jump host", &destination)?.to_owned(), user, port })
     }
 
     /// Returns the hop of the node itself.
     pub(super) fn node(node: &'a Node) -> Result<Self, ProviderError> {
         let destination = checked_word("address", &node.address)?.to_owned();
-        Ok(Self { destination, user: node.user.as_deref(), port: node.port })
+        Ok(Self { destination, user: node.user.as_deref().map(checked_user).transpose()?, port: node.port })
     }
 }
 
@@ -75,6 +76,15 @@ fn checked_word<'t>(what: &str, text: &'t str) -> Result<&'t str, ProviderError>
     match !text.is_empty() && !text.starts_with('-') && text.chars().all(fits) {
         true => Ok(text),
         false => Err(invalid(what, text)),
+    }
+}
+
+/// Returns the user if a shell does not interpret it, as ssh demands of a user on its command line: a `ProxyCommand` of the user's own ssh_config may contain it.
+fn checked_user(text: &str) -> Result<&str, ProviderError> {
+    let is_special = |c: char| c.is_control() || "'\"`$;&<>|(){}".contains(c);
+    match text.is_empty() || text.starts_with('-') || text.ends_with('\\') || text.contains(is_special) {
+        true => Err(invalid("user", text)),
+        false => Ok(text),
     }
 }
 
