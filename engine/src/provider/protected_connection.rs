@@ -17,7 +17,11 @@ use crate::provider::{
 ///
 /// A provider may return a sensitive value without a mark, so the results of all providers are marked here. Programs and servers quote the values that they
 /// reject, so the messages of all providers are redacted here.
-pub(crate) struct ProtectedConnection(pub Arc<dyn Connection>);
+pub(crate) struct ProtectedConnection {
+    connection: Arc<dyn Connection>,
+    /// The secrets of the manifest: a request may contain one as a part of a longer text (`"Bearer ${var.token}"`), of which a message quotes that part.
+    secrets: Redaction,
+}
 
 /// The values of a request.
 trait RequestValues {
@@ -56,56 +60,64 @@ fn observed(observed: Option<&Observed>) -> impl Iterator<Item = &Value> {
     observed.into_iter().flat_map(|observed| observed.attributes.values())
 }
 
-/// Returns the redaction of a batch. A message may quote the script of the whole batch.
-fn redaction<R: RequestValues>(requests: &[R]) -> Redaction {
-    Redaction::of(requests.iter().flat_map(RequestValues::values))
-}
-
-/// Returns `answers`, each marked for its request, and redacted if at least one of them contains text.
-fn protected<T, R: RequestValues>(
-    requests: &[R],
-    answers: Vec<Result<T, ProviderError>>,
-    mark: impl Fn(&R, T) -> T,
-    has_text: impl Fn(&T) -> bool,
-    redact: impl Fn(&Redaction, T) -> T,
-) -> Vec<Result<T, ProviderError>> {
-    let of_requests = requests.iter().zip(answers);
-    let answers: Vec<_> = of_requests.map(|(request, answer)| answer.map(|answer| mark(request, answer))).collect();
-    if !answers.iter().any(|answer| answer.as_ref().map_or(true, &has_text)) {
-        return answers;
+impl ProtectedConnection {
+    /// Returns `connection`, whose messages contain neither the sensitive values of its requests nor `secrets`.
+    pub(crate) fn new(connection: Arc<dyn Connection>, secrets: Redaction) -> Self {
+        Self { connection, secrets }
     }
-    let redaction = redaction(requests);
-    let each = |answer: Result<T, ProviderError>| match answer {
-        Ok(answer) => Ok(redact(&redaction, answer)),
-        Err(error) => Err(redaction.error(error)),
-    };
-    answers.into_iter().map(each).collect()
+
+    /// Returns the redaction of a batch. A message may quote the script of the whole batch.
+    fn redaction<R: RequestValues>(&self, requests: &[R]) -> Redaction {
+        Redaction::of(requests.iter().flat_map(RequestValues::values)).and(&self.secrets)
+    }
+
+    /// Returns `answers`, each marked for its request, and redacted if at least one of them contains text.
+    fn protected<T, R: RequestValues>(
+        &self,
+        requests: &[R],
+        answers: Vec<Result<T, ProviderError>>,
+        mark: impl Fn(&R, T) -> T,
+        has_text: impl Fn(&T) -> bool,
+        redact: impl Fn(&Redaction, T) -> T,
+    ) -> Vec<Result<T, ProviderError>> {
+        let of_requests = requests.iter().zip(answers);
+        let answers: Vec<_> = of_requests.map(|(request, answer)| answer.map(|answer| mark(request, answer))).collect();
+        if !answers.iter().any(|answer| answer.as_ref().map_or(true, &has_text)) {
+            return answers;
+        }
+        let redaction = self.redaction(requests);
+        let each = |answer: Result<T, ProviderError>| match answer {
+            Ok(answer) => Ok(redact(&redaction, answer)),
+            Err(error) => Err(redaction.error(error)),
+        };
+        answers.into_iter().map(each).collect()
+    }
 }
 
 #[async_trait]
 impl Connection for ProtectedConnection {
     async fn identify(&self, target: &Target) -> Result<Option<Identified>, ProviderError> {
-        self.0.identify(target).await
+        self.connection.identify(target).await
     }
 
     async fn accept_machine(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
-        self.0.accept_machine(target, machine).await
+        self.connection.accept_machine(target, machine).await
     }
 
     async fn trust_machine(&self, target: &Target, machine: &Machine) -> Result<(), ProviderError> {
-        self.0.trust_machine(target, machine).await
+        self.connection.trust_machine(target, machine).await
     }
 
     async fn wait_until_reachable(&self, target: &Target, waiting: &Address) -> Result<(), ProviderError> {
-        self.0.wait_until_reachable(target, waiting).await
+        self.connection.wait_until_reachable(target, waiting).await
     }
 
     async fn describe(&self, target: &Target, wanted: &[Existing]) -> Result<Vec<Described>, ProviderError> {
-        self.0.describe(target, wanted).await
+        self.connection.describe(target, wanted).await
     }
 
     async fn check_access(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Finding> {
-        let redaction = redaction(requests);
+        let redaction = self.redaction(requests);
         let redact = |finding: Finding| Finding {
             result: match finding.result {
                 Ok(found) => Ok(redaction.text(&found)),
@@ -113,12 +125,12 @@ impl Connection for ProtectedConnection {
             },
             ..finding
         };
-        self.0.check_access(target, requests).await.into_iter().map(redact).collect()
+        self.connection.check_access(target, requests).await.into_iter().map(redact).collect()
     }
 
     async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
         let mark = |request: &ReadRequest, read: Option<Observed>| read.map(|read| marked_reading(request, read));
-        protected(requests, self.0.read(target, requests).await, mark, |_| false, |_, observed| observed)
+        self.protected(requests, self.connection.read(target, requests).await, mark, |_| false, |_, observed| observed)
     }
 
     async fn plan(&self, target: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
@@ -127,10 +139,12 @@ impl Connection for ProtectedConnection {
             ..proposal
         };
         let has_text = |proposal: &Proposal| !proposal.notes.is_empty() || !proposal.consequences.is_empty();
-        protected(requests, self.0.plan(target, requests).await, mark, has_text, |redaction, proposal| Proposal {
-            notes: proposal.notes.iter().map(|note| redaction.text(note)).collect(),
-            consequences: proposal.consequences.into_iter().map(|c| redaction.consequence(c)).collect(),
-            ..proposal
+        self.protected(requests, self.connection.plan(target, requests).await, mark, has_text, |redaction, proposal| {
+            Proposal {
+                notes: proposal.notes.iter().map(|note| redaction.text(note)).collect(),
+                consequences: proposal.consequences.into_iter().map(|c| redaction.consequence(c)).collect(),
+                ..proposal
+            }
         })
     }
 
@@ -139,11 +153,11 @@ impl Connection for ProtectedConnection {
         target: &Target,
         requests: &[ReadRequest],
     ) -> Vec<Result<Vec<Consequence>, ProviderError>> {
-        let answers = self.0.removal_consequences(target, requests).await;
+        let answers = self.connection.removal_consequences(target, requests).await;
         let redact = |redaction: &Redaction, consequences: Vec<Consequence>| {
             consequences.into_iter().map(|consequence| redaction.consequence(consequence)).collect()
         };
-        protected(requests, answers, |_, consequences| consequences, |found| !found.is_empty(), redact)
+        self.protected(requests, answers, |_, consequences| consequences, |found| !found.is_empty(), redact)
     }
 
     async fn apply(
@@ -167,27 +181,27 @@ impl Connection for ProtectedConnection {
                 let outcome = match outcome {
                     Ok(applied) if applied.notes.is_empty() => Ok(applied),
                     Ok(applied) => {
-                        let redaction = known.get_or_insert_with(|| redaction(operations));
+                        let redaction = known.get_or_insert_with(|| self.redaction(operations));
                         let notes = applied.notes.iter().map(|note| redaction.text(note)).collect();
                         Ok(Applied { notes, ..applied })
                     }
-                    Err(error) => Err(known.get_or_insert_with(|| redaction(operations)).error(error)),
+                    Err(error) => Err(known.get_or_insert_with(|| self.redaction(operations)).error(error)),
                 };
                 // The receiver is dropped only at the end of the run.
                 _ = outcomes.send((place, outcome));
             }
         };
-        futures::join!(self.0.apply(target, operations, sender), forward);
+        futures::join!(self.connection.apply(target, operations, sender), forward);
     }
 
     async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
         let mark = |request: &DataRequest, data| marked(request.data_source.schema(), data);
-        protected(requests, self.0.read_data(target, requests).await, mark, |_| false, |_, data| data)
+        self.protected(requests, self.connection.read_data(target, requests).await, mark, |_| false, |_, data| data)
     }
 
     async fn explain(&self, target: &Target, requests: &[ReadRequest]) -> Vec<String> {
-        let redaction = redaction(requests);
-        self.0.explain(target, requests).await.iter().map(|line| redaction.text(line)).collect()
+        let redaction = self.redaction(requests);
+        self.connection.explain(target, requests).await.iter().map(|line| redaction.text(line)).collect()
     }
 
     async fn wait_until_healthy(
@@ -196,31 +210,31 @@ impl Connection for ProtectedConnection {
         request: &ReadRequest,
         timeout: Duration,
     ) -> Result<(), ProviderError> {
-        let healthy = self.0.wait_until_healthy(target, request, timeout).await;
-        healthy.map_err(|error| redaction(std::slice::from_ref(request)).error(error))
+        let healthy = self.connection.wait_until_healthy(target, request, timeout).await;
+        healthy.map_err(|error| self.redaction(std::slice::from_ref(request)).error(error))
     }
 
     async fn drain(&self, target: &Target, request: &DrainRequest) -> Result<Vec<String>, ProviderError> {
-        let drained = self.0.drain(target, request).await;
-        let redaction = redaction(std::slice::from_ref(&request.object));
+        let drained = self.connection.drain(target, request).await;
+        let redaction = self.redaction(std::slice::from_ref(&request.object));
         let drained = drained.map_err(|error| redaction.error(error))?;
         Ok(drained.iter().map(|note| redaction.text(note)).collect())
     }
 
     async fn undrain(&self, target: &Target, request: &DrainRequest) -> Result<(), ProviderError> {
-        let undrained = self.0.undrain(target, request).await;
-        undrained.map_err(|error| redaction(std::slice::from_ref(&request.object)).error(error))
+        let undrained = self.connection.undrain(target, request).await;
+        undrained.map_err(|error| self.redaction(std::slice::from_ref(&request.object)).error(error))
     }
 
     fn node_network(&self) -> Option<&dyn NodeNetwork> {
-        self.0.node_network()
+        self.connection.node_network()
     }
 
     fn statistics(&self) -> Vec<(&'static str, u64)> {
-        self.0.statistics()
+        self.connection.statistics()
     }
 
     async fn close(&self) {
-        self.0.close().await;
+        self.connection.close().await;
     }
 }

@@ -8,10 +8,9 @@ const PLACEHOLDER: &str = "(sensitive)";
 /// A shorter text is redacted only as a whole word, because it may be part of another word.
 const ANYWHERE_MIN: usize = 4;
 /// These words are redacted only where a message shows a value, because they are in most messages.
-const ORDINARY: [&str; 34] = [
-    "a", "all", "an", "and", "any", "are", "as", "at", "be", "but", "by", "can", "did", "do", "for", "has", "if", "in",
-    "is", "it", "its", "may", "no", "not", "of", "on", "one", "or", "set", "so", "the", "to", "up", "was",
-];
+const ORDINARY: &str = "a all an and any are as at be but by can cannot change cluster command connect create did directory do does error exist failed file first \
+    for found from group has have host if in invalid is it its least manifest may missing must name no node not object of on one only or path \
+    root server service set should so such that the then there this to up user value was when with without write";
 /// A shorter line of a longer text is not redacted by itself, because it may be ordinary syntax such as `else`.
 const LINE_MIN: usize = 8;
 
@@ -47,10 +46,18 @@ impl Redaction {
 
     /// Returns the redaction of `texts`, unchanged and as messages quote them.
     pub fn of_texts(texts: impl IntoIterator<Item = String>) -> Self {
-        let mut hidden: Vec<_> = texts.into_iter().flat_map(forms).collect();
+        Self::sorted(texts.into_iter().flat_map(forms).collect())
+    }
+
+    fn sorted(mut hidden: Vec<Hidden>) -> Self {
         hidden.sort_by(|a, b| b.text.chars().count().cmp(&a.text.chars().count()).then_with(|| a.cmp(b)));
         hidden.dedup();
         Self { hidden }
+    }
+
+    /// Returns the redaction of all texts of this one and of `other`.
+    pub(crate) fn and(self, other: &Self) -> Self {
+        Self::sorted([self.hidden, other.hidden.clone()].concat())
     }
 
     /// Returns `text` without the sensitive values.
@@ -62,9 +69,17 @@ impl Redaction {
     pub fn error(&self, error: ProviderError) -> ProviderError {
         ProviderError {
             summary: self.text(&error.summary),
-            detail: error.detail.iter().map(|line| self.text(line)).collect(),
+            detail: self.lines(&error.detail),
             help: error.help.as_deref().map(|help| self.text(help)),
             ..error
+        }
+    }
+
+    /// Returns `lines` without the sensitive values, each of which may be in several lines.
+    fn lines(&self, lines: &[String]) -> Vec<String> {
+        match lines {
+            [] => Vec::new(),
+            lines => self.text(&lines.join("\n")).split('\n').map(str::to_owned).collect(),
         }
     }
 
@@ -87,7 +102,7 @@ impl Hidden {
         let occurs = match text {
             "" => return None,
             "true" | "false" => Occurs::AsWord,
-            text if ORDINARY.contains(&text) => Occurs::AsValue,
+            text if ORDINARY.split(' ').any(|word| word == text) => Occurs::AsValue,
             text if text.chars().count() < ANYWHERE_MIN => Occurs::AsWord,
             _ => Occurs::Anywhere,
         };
@@ -134,7 +149,7 @@ fn is_value_between(before: &str, after: &str) -> bool {
     before.ends_with(|c| "'\"`\u{2018}\u{2019}:=,([{<".contains(c)) || after.starts_with(closes) || ends
 }
 
-/// Returns the forms in which a message may show `text`: unchanged, escaped as in JSON and in a shell, and line by line.
+/// Returns the forms in which a message may show `text`: unchanged, without empty lines, escaped as in JSON and in a shell, and line by line.
 fn forms(text: String) -> Vec<Hidden> {
     let lines: Vec<String> = match text.trim().contains('\n') {
         true => {
@@ -142,7 +157,8 @@ fn forms(text: String) -> Vec<Hidden> {
         }
         false => Vec::new(),
     };
-    let whole = [text.trim().to_owned(), text];
+    let full_lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
+    let whole = [text.trim().to_owned(), full_lines.trim().to_owned(), text.trim_matches('\n').to_owned()];
     let quoted = |text: String| {
         let json = serde_json::Value::from(text.as_str()).to_string();
         [json[1..json.len() - 1].to_owned(), text.replace('\'', "'\\''"), text]
@@ -192,6 +208,7 @@ mod tests {
             ("hunter2\n", "invalid token hunter2", "invalid token (sensitive)"),
             ("hunter2", "in prefix-hunter2x", "in prefix-(sensitive)x"),
             ("a\"b\nc", "Invalid value: \"a\\\"b\\nc\": too short", "Invalid value: \"(sensitive)\": too short"),
+            ("BEGIN KEY\n\nAg==\n", "BEGIN KEY\nAg==", "(sensitive)"),
             ("a'bc", "sh: 'a'\\''bc'", "sh: '(sensitive)'"),
             ("set -e\ncurl -H token:1 x", "+ curl -H token:1 x", "+ (sensitive)"),
         ];
@@ -207,6 +224,10 @@ mod tests {
             ("y", "Invalid value: \"y\": too short", "Invalid value: \"(sensitive)\": too short"),
             ("to", "invalid user: 'to' to chown", "invalid user: '(sensitive)' to chown"),
             ("be", "must be set", "must be set"),
+            ("user", "create the user (ssh_user), not 'user'", "create the user (ssh_user), not '(sensitive)'"),
+            ("file", "cat: /x/file: No such file or directory", "cat: /x/file: No such file or directory"),
+            ("not", "cannot start, not found: 'not'", "cannot start, not found: '(sensitive)'"),
+            ("root", "chroot of root:root in /root", "chroot of (sensitive):(sensitive) in /root"),
             ("api", "the API server api-1 and capital", "the API server api-1 and capital"),
             ("api", "user api: unknown", "user (sensitive): unknown"),
             ("", "nothing", "nothing"),
@@ -222,6 +243,12 @@ mod tests {
         for (secret, text, expected) in cases {
             assert_eq!(redaction(secret).text(text), expected, "{secret:?}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_longer_value_is_redacted_too() {
+        let redaction = redaction("Bearer hunter2").and(&redaction("hunter2"));
+        assert_eq!(redaction.text("Bearer hunter2: no token hunter2"), "(sensitive): no token (sensitive)");
     }
 
     #[test]
@@ -242,6 +269,9 @@ mod tests {
             ProviderError::new(Class::Failed, "no user hunter2").detail(["uid of hunter2"]).help("make hunter2");
         let error = redaction("hunter2").error(error);
         assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        let error = ProviderError::new(Class::Failed, "no key").detail(["BEGIN KEY", "Ag==", "end"]);
+        let error = redaction("BEGIN KEY\n\nAg==\n").error(error);
+        assert_eq!(error.detail, ["(sensitive)", "end"]);
     }
 
     #[test]

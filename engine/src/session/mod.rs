@@ -45,6 +45,8 @@ impl Session {
         let mut connections: HashMap<String, Arc<dyn Connection>> = HashMap::new();
         let start_permit = StartPermit::until(interrupt.stop.clone());
         let key_store = key_store(expanded).map_err(Failure::Manifest)?;
+        let variables = expanded.modules.iter().flat_map(|module| module.variables.values());
+        let secrets = Redaction::of(variables.map(AsRef::as_ref));
         for alias in after_used(&expanded.catalog, aliases) {
             if connections.contains_key(&alias) {
                 continue;
@@ -72,7 +74,8 @@ impl Session {
                 let error = Redaction::of(config.values()).error(error);
                 Failure::Provider(alias.clone(), Box::new(error))
             })?;
-            connections.insert(alias, Arc::new(ProtectedConnection(connection)));
+            let secrets = Redaction::of(config.values()).and(&secrets);
+            connections.insert(alias, Arc::new(ProtectedConnection::new(connection, secrets)));
         }
         Ok(Self { connections, start_permit, events: events.clone() })
     }

@@ -23,7 +23,7 @@
 //! | `transport` | opens the channel to a node: the user's own ssh, host keys, jump hosts |
 //! | `writes` | files of one directory that are written together |
 //! | `preconditions` | what is at the paths that a change writes, so that the plan shows what the apply would refuse |
-//! | `failure`, `secrets` | errors with advice, without secrets |
+//! | `failure` | errors with advice |
 //!
 //! An attribute travels like this: `content` of an `ssh_file` is validated and planned in `resource::file`, becomes shell code
 //! there, is sent by `node_shell`, and is read again by the same script, so that the record has what is on the node.
@@ -71,7 +71,6 @@ mod reading;
 mod resource;
 mod resource_type;
 mod script;
-mod secrets;
 mod size;
 mod sources;
 mod subject;

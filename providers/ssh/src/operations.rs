@@ -287,7 +287,7 @@ impl<'a> Job<'a> {
         findings: &Findings,
         sources: &Sources,
     ) -> Result<Applied, ProviderError> {
-        let failed = |error| shortened(self.task.secrets.redact_error(self.named_after_operation(node, error)));
+        let failed = |error| shortened(self.task.secrets.error(self.named_after_operation(node, error)));
         let section = answer.map_err(failed)?;
         let private = self.resource.private(&self.subject, &section);
         let ended = section.status.is_some();

@@ -3,11 +3,10 @@
 use std::sync::{Arc, LazyLock};
 
 use moorfast_engine::model::Attributes;
-use moorfast_engine::provider::{Class, Declaration, Invalid, Observed, ProviderError, ResourceType};
+use moorfast_engine::provider::{Class, Declaration, Invalid, Observed, ProviderError, Redaction, ResourceType};
 use moorfast_engine::state::Record;
 
 use crate::resource::{RESOURCES, Resource};
-use crate::secrets::Secrets;
 use crate::subject::Subject;
 
 /// All resource types. Their schemas are built once.
@@ -54,8 +53,8 @@ impl ResourceType for SshType {
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let redacted = |invalid: Invalid| {
-            let secrets = Secrets::of(invalid.attribute.and_then(|name| attributes.get(name)));
-            Invalid { message: secrets.redact(invalid.message), ..invalid }
+            let redaction = Redaction::of(invalid.attribute.and_then(|name| attributes.get(name)));
+            Invalid { message: redaction.text(&invalid.message), ..invalid }
         };
         self.resource.validate(attributes).into_iter().map(redacted).collect()
     }

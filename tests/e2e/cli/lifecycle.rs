@@ -35,6 +35,29 @@ fn no_error_contains_a_sensitive_attribute() {
 }
 
 #[test]
+fn no_error_contains_a_part_of_a_sensitive_value_that_is_a_variable() {
+    let folder = Folder::new(
+        "[nodes.here]\ntransport = \"local\"\n[variables.s]\ntype = \"string\"\nsensitive = true\ndefault = \"HUSHHUSH\"\n\
+         [resource.ssh_exec.e]\non = \"here\"\ncommand = [\"sh\", \"-c\", \"echo the token $(echo $A | cut -d' ' -f2) is wrong >&2; exit 3\"]\n\
+         environment = { A = \"Bearer ${var.s}\" }\n",
+    );
+    let run = folder.expect(1, &["apply", "-auto-approve"]);
+    run.complains("the token (sensitive) is wrong");
+    assert!(!run.stderr.contains("HUSH"), "{}", run.stderr);
+}
+
+#[test]
+fn a_secret_that_is_an_ordinary_word_is_redacted_only_as_a_value() {
+    let folder = Folder::new(
+        "[nodes.here]\ntransport = \"local\"\n[variables.s]\ntype = \"string\"\nsensitive = true\ndefault = \"not\"\n\
+         [resource.ssh_exec.e]\non = \"here\"\ncommand = [\"sh\", \"-c\", \"echo \\\"cannot log in, not valid: '$A'\\\" >&2; exit 3\"]\n\
+         environment = { A = \"${var.s}\" }\n",
+    );
+    let run = folder.expect(1, &["apply", "-auto-approve"]);
+    run.complains("cannot run the command").complains("cannot log in, not valid: '(sensitive)'");
+}
+
+#[test]
 fn a_second_plan_is_empty_and_a_second_apply_changes_nothing() {
     let folder = Folder::new(PAIR);
     folder.expect(2, &["plan", "-detailed-exitcode"]).says("Plan: 3 to add, 0 to change, 0 to destroy.");

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
 use moorfast_engine::provider::{
-    Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, TargetKind,
+    Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, Redaction,
+    TargetKind,
 };
 use serde_json::json;
 
@@ -12,7 +13,6 @@ use super::proposal::propose;
 use super::{Resource, ShellTask, absolute_path, is_set, parent, text, texts};
 use crate::object_answer::Answer;
 use crate::script::{quote, quote_all};
-use crate::secrets::Secrets;
 use crate::sources::Sources;
 use crate::subject::Subject;
 
@@ -262,7 +262,7 @@ strip={strip}
         Ok(ShellTask {
             upload,
             limit: Some(Duration::from_secs(1800)),
-            secrets: Secrets::of(attributes.get("url")),
+            secrets: Redaction::of(attributes.get("url")),
             ..ShellTask::long(body)
         })
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, named};
 use moorfast_engine::provider::{
     Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError,
-    TargetKind,
+    Redaction, TargetKind,
 };
 
 pub(crate) use self::program::program;
@@ -19,7 +19,6 @@ use crate::duration;
 use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{self, quote, quote_all};
-use crate::secrets::Secrets;
 use crate::sources::Sources;
 use crate::subject::Subject;
 
@@ -258,7 +257,7 @@ impl Resource for Exec {
         };
         Ok(ShellTask {
             limit: Some(duration::of(attributes, "timeout").unwrap_or(Duration::from_secs(300))),
-            secrets: Secrets::of(attributes.get("environment")),
+            secrets: Redaction::of(attributes.get("environment")),
             ..ShellTask::long(body)
         })
     }

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use moorfast_engine::model::Attributes;
 use moorfast_engine::provider::{
-    Consequence, Declaration, Invalid, Need, Observed, Operation, PlanRequest, Proposal, ProviderError,
+    Consequence, Declaration, Invalid, Need, Observed, Operation, PlanRequest, Proposal, ProviderError, Redaction,
 };
 use moorfast_engine::state::Record;
 use zeroize::Zeroizing;
@@ -49,7 +49,6 @@ pub(crate) use crate::attributes::{flag, is_set, parent, text, texts};
 use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::Section;
-use crate::secrets::Secrets;
 use crate::sources::{Source, Sources};
 use crate::subject::Subject;
 use crate::writes::Write;
@@ -191,7 +190,7 @@ pub(crate) trait Resource: Send + Sync {
 }
 
 /// The shell code of an operation, with its upload and limits.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct ShellTask {
     /// Shell, run under `set -e`.
     pub(crate) body: Zeroizing<String>,
@@ -210,7 +209,7 @@ pub(crate) struct ShellTask {
     /// The default limit of the operation.
     pub(crate) limit: Option<Duration>,
     /// The secrets that are removed from its output.
-    pub(crate) secrets: Secrets,
+    pub(crate) secrets: Redaction,
 }
 
 impl ShellTask {
