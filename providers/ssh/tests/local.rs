@@ -1158,6 +1158,38 @@ async fn an_archive_that_unpacks_to_nothing_is_refused() {
 }
 
 #[tokio::test]
+async fn names_with_backslashes_and_spaces_are_removed_like_others() {
+    let test = Archives::new().await;
+    let odd =
+        r"mkdir -p 'a\x2db.mount.d' 'd '; echo 1 > 'a\x2db.mount.d/c\x2dd.conf'; echo 1 > 'd / f '; echo 1 > keep";
+    test.world.apply("ssh_archive", attributes(test.archive(odd))).await.unwrap();
+    test.world.apply("ssh_archive", attributes(test.archive("echo 1 > keep"))).await.unwrap();
+    assert_eq!(test.content(), "./keep");
+    test.world.apply("ssh_archive", attributes(test.archive(odd))).await.unwrap();
+    test.world.destroy("ssh_archive").await.unwrap();
+    assert_eq!(test.content(), "");
+}
+
+#[tokio::test]
+async fn a_name_with_a_line_break_is_refused_before_anything_is_moved() {
+    let test = Archives::new().await;
+    let archive = test.archive("echo 1 > a; echo 1 > \"b\nc\"");
+    let error = test.world.apply_failing("ssh_archive", attributes(archive)).await;
+    assert!(error.summary.ends_with("a name in the archive contains a line break"), "{error}");
+    assert_eq!(test.content(), "");
+}
+
+/// An archive of a folder that moorfast unpacked contains its marker.
+#[tokio::test]
+async fn markers_in_an_archive_are_not_unpacked() {
+    let test = Archives::new().await;
+    let archive = test.archive("echo 1 > a; echo old > .moorfast-archive-archive; echo old > .moorfast-archive-other");
+    test.world.apply("ssh_archive", attributes(archive)).await.unwrap();
+    assert_eq!(test.content(), "./a");
+    assert!(!test.out(".moorfast-archive-other").exists());
+}
+
+#[tokio::test]
 async fn a_destroy_removes_the_files_of_an_interrupted_unpacking() {
     let test = Archives::new().await;
     let old = test.archive("mkdir -p both old; echo 1 > both/a; echo 1 > old/a");

@@ -1,6 +1,10 @@
 # shellcheck shell=sh disable=SC2154,SC2015,SC2164
 # Prepares the move of `$S` to `$P` without changing `$P`. It lists for the marker: regular files in the format of sha256sum, others by name,
 # and the directories that the archive creates. An object that did not come from this archive is never replaced by another kind.
+# A copy of a directory that moorfast unpacked contains its marker.
+rm -rf -- "$S"/.moorfast-archive-*
+[ -z "$(find "$S" -name '*
+*' -print -quit)" ] || fail invalid 'a name in the archive contains a line break'
 [ -n "$(find "$S" -mindepth 1 -print -quit)" ] || {
   printf %s 'lower strip_components, or correct include: they exclude every file of the archive' | blob help
   fail invalid 'the archive has no file to unpack'
