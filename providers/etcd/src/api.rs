@@ -93,7 +93,6 @@ pub(crate) struct Header {
 
 #[derive(Deserialize)]
 struct ListOfMembers {
-    #[serde(default)]
     members: Vec<Listed>,
 }
 
@@ -130,7 +129,8 @@ impl Api {
     /// Returns the members that a member knows. If `confirmed`, the cluster confirms the list, which needs a quorum.
     pub(crate) async fn members(&self, url: &str, confirmed: bool) -> Result<Vec<Listed>, Failure> {
         let list: ListOfMembers = self.ask(url, "cluster/member/list", json!({ "linearizable": confirmed })).await?;
-        Ok(list.members)
+        // A cluster has at least the member that answers.
+        if list.members.is_empty() { Err(other_answer()) } else { Ok(list.members) }
     }
 
     /// Adds a learner.
@@ -192,8 +192,7 @@ impl Api {
         if answer.is_cut {
             return Err(Failure::NoAnswer("its answer is too large".to_owned()));
         }
-        serde_json::from_slice(&answer.bytes)
-            .map_err(|_| Failure::NoAnswer("its answer is not that of etcd".to_owned()))
+        decoded(&answer.bytes)
     }
 
     async fn send(&self, url: &str, method: &str, body: &Json, limit: Duration) -> Result<Response, Failure> {
@@ -210,5 +209,48 @@ impl Api {
             Some(message) => Failure::Refused(message.chars().take(200).collect()),
             None => Failure::NoAnswer(format!("its answer is not that of etcd: HTTP {}", status.as_u16())),
         })
+    }
+}
+
+/// Decodes an answer. Each answer of etcd has a header, which the answer of a gateway or a login page before it has not.
+fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    let answer: Json = serde_json::from_slice(bytes).map_err(|_| other_answer())?;
+    match answer["header"].is_object() {
+        true => serde_json::from_value(answer).map_err(|_| other_answer()),
+        false => Err(other_answer()),
+    }
+}
+
+fn other_answer() -> Failure {
+    Failure::NoAnswer("its answer is not that of etcd".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_of_another_server_is_no_list_of_members() {
+        for answer in [
+            r#"{"kind":"Banana"}"#,
+            r#"{"members":[]}"#,
+            r#"{"header":{}}"#,
+            r#"{"header":"x","members":[]}"#,
+            "{}",
+            "null",
+            "<html>",
+            "",
+        ] {
+            let list = decoded::<ListOfMembers>(answer.as_bytes());
+            assert!(matches!(list, Err(Failure::NoAnswer(_))), "{answer}");
+        }
+        let list = decoded::<ListOfMembers>(br#"{"header":{"member_id":"1"},"members":[{"ID":"1","name":"a"}]}"#);
+        assert_eq!(list.map(|list| list.members.len()), Ok(1));
+    }
+
+    #[test]
+    fn a_change_is_not_believed_without_the_header_of_etcd() {
+        assert_eq!(decoded::<Json>(b"{}"), Err(other_answer()));
+        assert!(decoded::<Json>(br#"{"header":{"member_id":"1"}}"#).is_ok());
     }
 }
