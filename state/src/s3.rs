@@ -122,6 +122,10 @@ impl Folder {
             }
             bytes.extend_from_slice(&part);
         }
+        if is_web_page(&bytes) {
+            let answer = "the server answers with a web page, for example of a login, instead of the object";
+            return Err(RequestError::NoAnswer(format!("{answer} {path}")));
+        }
         Ok(Some((bytes, version)))
     }
 
@@ -162,6 +166,13 @@ impl Folder {
             other => other.map_err(request_error)?.e_tag.ok_or_else(no_version),
         }
     }
+}
+
+/// Whether the object is a web page. A gateway before the storage sends one instead of the object, so it is no damage of the state.
+fn is_web_page(bytes: &[u8]) -> bool {
+    let begins =
+        |tag: &str| bytes.trim_ascii_start().get(..tag.len()).is_some_and(|b| b.eq_ignore_ascii_case(tag.as_bytes()));
+    begins("<!doctype html") || begins("<html")
 }
 
 #[async_trait]
@@ -247,5 +258,20 @@ fn request_error(error: Error) -> RequestError {
             if text.contains("400 Bad Request") { RequestError::Refused(text) } else { RequestError::NoAnswer(text) }
         }
         other => RequestError::Refused(error_chain(&other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_web_page_is_no_object() {
+        for page in ["<html>", "<!DOCTYPE html><title>SSO", "\n <!doctype HTML>"] {
+            assert!(is_web_page(page.as_bytes()), "{page}");
+        }
+        for object in [&b"\x1f\x8b\x08"[..], b"{\"id\":1}", b"", b"<htm"] {
+            assert!(!is_web_page(object), "{object:?}");
+        }
     }
 }

@@ -252,6 +252,24 @@ fn request_error(error: kube::Error) -> RequestError {
         error @ (kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_)) => {
             RequestError::NoAnswer(error_chain(&error))
         }
+        kube::Error::SerdeError(error) => {
+            let why = "the answer is not from an API server, but for example from a proxy or a login page";
+            RequestError::NoAnswer(format!("{why}: {error}"))
+        }
         error => RequestError::Refused(error_chain(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_something_else_is_no_refusal() {
+        for answer in ["<html>log in</html>", "", r#"{"kind":"Banana"}"#] {
+            let error = serde_json::from_str::<Secret>(answer).unwrap_err();
+            let error = request_error(kube::Error::SerdeError(error));
+            assert!(matches!(error, RequestError::NoAnswer(why) if why.contains("not from an API server")), "{answer}");
+        }
     }
 }
