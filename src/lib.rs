@@ -108,12 +108,13 @@ pub fn run(providers: &[ProviderFactory]) -> ExitCode {
 }
 
 fn run_command_line(providers: &[ProviderFactory], arguments: Vec<OsString>) -> Exit {
+    let wants_json = arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
     let parsed = Cli::command()
         .try_get_matches_from(arguments)
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, has_json_option(&matches))));
     let (cli, json) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return command_line_error(&hints::with_hint(error)),
+        Err(error) => return command_line_error(&hints::with_hint(error), wants_json),
     };
     let ui = Ui::new(cli.globals.color(), cli.globals.quiet, json);
     match start(providers, cli, ui) {
@@ -136,7 +137,14 @@ fn has_json_option(matches: &ArgMatches) -> bool {
 }
 
 /// Prints help, the version or an error of the command line. The exit code of an error is 1, because 2 means changes.
-fn command_line_error(error: &clap::Error) -> Exit {
+fn command_line_error(error: &clap::Error, json: bool) -> Exit {
+    if json && error.use_stderr() {
+        let text = error.render().to_string();
+        let (summary, help) = text.split_once('\n').unwrap_or((&text, ""));
+        let error = Error::usage(summary.trim_start_matches("error: "), help.trim());
+        Ui::new(anstream::ColorChoice::Auto, false, json).fail(&error);
+        return Exit::Error;
+    }
     match Ui::new(anstream::ColorChoice::Auto, false, false).command_line(error) {
         Ok(()) if error.use_stderr() => Exit::Error,
         Ok(()) => Exit::Success,

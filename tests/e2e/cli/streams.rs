@@ -113,7 +113,9 @@ fn errors_with_json_are_json() {
     // Errors of files, of options, of plans and of the state.
     let folder = Folder::new(PAIR);
     folder.write("text", "no plan");
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 6] = [
+        (&["plan", "-json", "-bogus"], "unexpected argument"),
+        (&["drift", "--json", "extra"], "unexpected argument"),
         (&["show", "-json", "text"], "text: the file is not a moorfast plan"),
         (&["show", "-json", "none"], "none"),
         (&["apply", "-json"], "cannot ask for approval with --json"),
