@@ -31,7 +31,10 @@ impl Console {
     pub(super) async fn run(self, invocation: &Invocation) -> Result<Exit, Error> {
         let workspace = invocation.checked_workspace(&self.inputs)?;
         invocation.read_static_data(&workspace).await?;
-        let store = invocation.store().await?;
+        let store = match invocation.existing_store().await? {
+            Some(store) => store,
+            None => invocation.store().await?,
+        };
         let snapshot = store.snapshot().await?;
         if !self.expressions.is_empty() {
             return evaluate_all(invocation, &workspace, &snapshot, self.expressions.into_iter().map(Ok));

@@ -113,7 +113,7 @@ fn is_root() -> bool {
 }
 
 #[test]
-fn read_access_to_the_state_is_enough_for_drift_and_plan() {
+fn read_access_to_the_state_is_enough_to_read() {
     let folder = Folder::new(PAIR);
     folder.expect(0, &["apply", "-auto-approve"]);
     let own = folder.path(".moorfast");
@@ -132,6 +132,8 @@ fn read_access_to_the_state_is_enough_for_drift_and_plan() {
     assert!(String::from_utf8_lossy(&drift.stdout).contains("ssh_file.secret"), "{drift:?}");
     let plan = as_reader(&folder, &["plan", "-lock=false"]).unwrap();
     assert_eq!(plan.status.code(), Some(0), "{plan:?}");
+    let console = as_reader(&folder, &["console", "-e", "var.greeting"]).unwrap();
+    assert_eq!(console.status.code(), Some(0), "{console:?}");
     let locked = as_reader(&folder, &["plan"]).unwrap();
     assert_eq!(locked.status.code(), Some(1), "{locked:?}");
     assert_eq!(fs::read_dir(&own).unwrap().count(), before, "a reader creates no file");
