@@ -33,8 +33,10 @@ working_directory = "inventory"
 format            = "json"
 "#;
     let folder = Folder::new(&manifest(arguments));
-    folder.write("inventory/hosts", "#!/bin/sh\nprintf '{\"%s\": [\"%s\", \"%s\", 1.0]}' \"$1\" \"$(cat)\" \"$WHO\"\n");
-    assert!(folder.shell("chmod +x inventory/hosts").code == 0);
+    folder.write_program(
+        "inventory/hosts",
+        "#!/bin/sh\nprintf '{\"%s\": [\"%s\", \"%s\", 1.0]}' \"$1\" \"$(cat)\" \"$WHO\"\n",
+    );
     folder.expect(0, &["apply", "--auto-approve"]);
     let output = folder.expect(0, &["output", "--json"]).stdout;
     let output: serde_json::Value = serde_json::from_str(&output).unwrap();

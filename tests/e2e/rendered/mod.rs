@@ -3,7 +3,6 @@
 mod sites;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -44,8 +43,7 @@ fn run(folder: &Folder, path: &Path, arguments: &[&str]) -> Run {
 
 /// Writes a program that is a shell script.
 fn program(folder: &Folder, name: &str, script: &str) {
-    folder.write(&format!("bin/{name}"), &format!("#!/bin/sh\n{script}\n"));
-    fs::set_permissions(folder.path("bin").join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    folder.write_program(&format!("bin/{name}"), &format!("#!/bin/sh\n{script}\n"));
 }
 
 const OUTPUTS: &str = r#"

@@ -75,6 +75,18 @@ impl Folder {
         std::fs::write(self.path(name), text).unwrap();
     }
 
+    /// Writes a program.
+    ///
+    /// A shell writes it, not this process: a child that another thread forks at that moment would inherit the write descriptor, and the kernel would refuse to
+    /// run the program (ETXTBSY).
+    pub fn write_program(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let write = "printf %s \"$2\" > \"$1\" && chmod 755 \"$1\"";
+        let written = Command::new("sh").args(["-c", write, "sh"]).arg(&path).arg(text).status().unwrap();
+        assert!(written.success(), "{name}");
+    }
+
     /// Reads a file.
     pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
