@@ -182,15 +182,8 @@ impl Cluster {
         let client = self.client().await?;
         let deadline = Instant::now() + STARTUP_TIMEOUT;
         loop {
-            let request = Request::get("/readyz").body(Vec::new()).map_err(kube::Error::HttpError);
-            let response = match request {
-                Ok(request) => client.request_text(request).await,
-                Err(error) => Err(error),
-            };
-            let error = match response {
-                Ok(_) => return Ok(()),
-                // A refusal for missing rights shows that the API server works.
-                Err(kube::Error::Api(status)) if status.code < 500 => return Ok(()),
+            let error = match Self::readiness(&client).await {
+                Ok(()) => return Ok(()),
                 Err(error) => self.explain(error, "check whether the API server is ready"),
             };
             if Instant::now() >= deadline {

@@ -72,7 +72,11 @@ impl Connection for KubernetesConnection {
         let groups = by_type.into_values().map(|(resource_type, indexes)| async move {
             let of_type: Vec<_> = indexes.iter().map(|i| &requests[*i]).collect();
             let readings = match resource_of(resource_type) {
-                Ok(resource) => resource.read(&self.cluster, &of_type).await,
+                // Types that do not need the API server are not affected.
+                Ok(resource) => {
+                    let readings = self.cluster.unless_not_ready(resource.read(&self.cluster, &of_type)).await;
+                    readings.unwrap_or_else(|error| fail_all(of_type.len(), &error))
+                }
                 Err(error) => fail_all(of_type.len(), &error),
             };
             indexes.into_iter().zip(readings).collect::<Vec<_>>()
@@ -143,11 +147,13 @@ impl KubernetesConnection {
     }
 
     async fn plan_one(&self, request: &PlanRequest) -> Result<Proposal, ProviderError> {
-        resource_of(&request.resource_type)?.plan(&self.cluster, request).await
+        let resource = resource_of(&request.resource_type)?;
+        self.cluster.unless_not_ready(resource.plan(&self.cluster, request)).await?
     }
 
     async fn read_one(&self, request: &DataRequest) -> Result<Attributes, ProviderError> {
-        data_of(&request.data_source)?.read(&self.cluster, request).await
+        let source = data_of(&request.data_source)?;
+        self.cluster.unless_not_ready(source.read(&self.cluster, request)).await?
     }
 
     async fn operate(&self, operation: &Operation) -> Result<Applied, ProviderError> {

@@ -39,6 +39,7 @@ mod resource;
 mod resource_type;
 mod response;
 mod retry;
+mod server_readiness;
 mod waiting;
 
 use std::sync::Arc;

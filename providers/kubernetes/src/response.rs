@@ -175,12 +175,26 @@ pub(crate) fn check_failure(
             Err(InvalidResponse::UnknownPath)
         };
     }
+    if *expected == Expected::Readiness
+        && status.is_server_error()
+        && let Some(checks) = failed_checks(body)
+    {
+        return Ok(Failure::Unavailable(checks));
+    }
     let page = match (content_type(headers), body.trim_ascii().is_empty()) {
         (_, true) => InvalidResponse::Empty(code),
         (content_type, false) => InvalidResponse::Page(code, content_type),
     };
     let is_temporary = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
     if is_temporary { Ok(Failure::Unavailable(page.to_string())) } else { Err(page) }
+}
+
+/// Returns which checks of `/readyz` fail. Each is a line such as `[-]etcd failed: reason withheld`.
+fn failed_checks(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let checks = text.lines().filter_map(|line| line.strip_prefix("[-]")?.split_whitespace().next());
+    let checks = checks.collect::<Vec<_>>().join(", ");
+    (!checks.is_empty()).then(|| format!("failed checks: {}", escaped(&checks)))
 }
 
 fn mismatch(found: impl Into<String>, expected: impl Into<String>) -> InvalidResponse {
@@ -539,6 +553,14 @@ mod tests {
             (NAMED, 502, text, String::new(), "unavailable: an empty body (HTTP 502)"),
             ("/apis/example.org/v1", 404, text, "404 page not found\n".to_owned(), "unavailable: it is not served"),
             ("/readyz", 404, html, "<h1>?</h1>".to_owned(), "a page of type text/html (HTTP 404)"),
+            (
+                "/readyz",
+                500,
+                text,
+                "[+]ping ok\n[-]etcd failed: reason withheld\n[-]etcd-readiness failed: reason withheld\n".to_owned(),
+                "unavailable: failed checks: etcd, etcd-readiness",
+            ),
+            ("/readyz", 500, text, "starting".to_owned(), "unavailable: a page of type text/plain (HTTP 500)"),
             ("/api/v1/nodes/a/proxy/healthz", 404, text, "404 page not found".to_owned(), "refused"),
         ];
         for (uri, code, content_type, body, expected) in cases {

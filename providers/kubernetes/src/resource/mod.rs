@@ -64,6 +64,6 @@ pub(crate) static RESOURCES: LazyLock<Vec<Arc<dyn Resource>>> = LazyLock::new(||
 });
 
 /// Returns the same error for each of `count` requests.
-pub(crate) fn fail_all(count: usize, error: &ProviderError) -> Vec<Reading> {
+pub(crate) fn fail_all<T>(count: usize, error: &ProviderError) -> Vec<Result<T, ProviderError>> {
     (0..count).map(|_| Err(error.clone())).collect()
 }
