@@ -21,7 +21,7 @@ struct Wanted {
     group: String,
     /// The resource, with its subresource: `nodes/proxy`.
     resource: String,
-    /// The namespace, or an empty text for a cluster-scoped kind.
+    /// The namespace, or an empty text for a cluster-scoped kind and for all namespaces.
     namespace: String,
     verbs: &'static [&'static str],
 }
@@ -213,6 +213,9 @@ mod tests {
             denied(&deployment, &served("apps", "Deployment", "deployments", true)),
             "the user may not create, patch deployments.apps in the namespace default"
         );
+        let eviction = Permission::new("v1", "Pod", Some(""), "eviction", &["create"]);
+        let pods = served("", "Pod", "pods", true);
+        assert_eq!(denied(&eviction, &pods), "the user may not create, patch pods/eviction");
         let proxy = Permission::new("v1", "Node", None, "proxy", &["get"]);
         assert_eq!(denied(&proxy, &served("", "Node", "nodes", false)), "the user may not create, patch nodes/proxy");
     }

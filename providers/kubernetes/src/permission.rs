@@ -10,7 +10,7 @@ pub(crate) struct Permission {
     pub(crate) api_version: String,
     /// The kind, such as `Deployment`.
     pub(crate) kind: String,
-    /// The namespace as declared.
+    /// The namespace as declared. An empty text stands for all namespaces.
     pub(crate) namespace: Option<String>,
     /// The subresource, such as `approval`, or an empty text.
     pub(crate) subresource: &'static str,

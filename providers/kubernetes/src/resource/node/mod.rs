@@ -132,7 +132,10 @@ impl Resource for NodeObject {
     fn permissions(&self, _: &Attributes) -> Vec<Permission> {
         vec![
             Permission::new("v1", "Node", None, "", &["get", "list", "patch", "delete"]),
-            Permission::new("v1", "Pod", None, "", &["list"]),
+            // A drain concerns the pods of all namespaces.
+            Permission::new("v1", "Pod", Some(""), "", &["list"]),
+            Permission::new("v1", "Pod", Some(""), "eviction", &["create"]),
+            Permission::new("policy/v1", "PodDisruptionBudget", Some(""), "", &["list"]),
         ]
     }
 
