@@ -17,6 +17,11 @@ spec:
       - name: web
         image: ${image}
         imagePullPolicy: IfNotPresent
+        # Without it, the pods get no processor time while the machine is busy.
+        resources:
+          requests:
+            cpu: 50m
+            memory: 16Mi
         command: ["/bin/sh", "-ec", "mkdir -p /tmp/web; hostname >/tmp/web/index.html; exec httpd -f -p 8080 -h /tmp/web"]
         ports:
         - name: http
