@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::support::folder::{Folder, Run};
+use crate::support::wait_for;
 
 const IDENTITY: (&str, &str) = ("MOORFAST_AGE_IDENTITY", "demo.identity");
 const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/engine/src/expression/tests/age");
@@ -70,6 +72,29 @@ fn the_example_runs() {
     let destroyed = run(&folder, &["destroy", "-auto-approve"]);
     assert_eq!(destroyed.code, 0, "{destroyed}");
     assert!(!folder.path("out/etcd1/etcd.key").exists());
+}
+
+#[test]
+fn an_authority_that_is_about_to_expire_is_reported() {
+    let folder = Folder::copy_of_tree("examples/certificates");
+    // It is due a second after it was made, 30 days before it expires.
+    folder.edit(
+        "main.toml",
+        "path_length   = 0\n",
+        "path_length = 0\nvalidity = \"30d\"\nrenew_before = \"719h59m59s\"\n",
+    );
+    let apply = run(&folder, &["apply", "-auto-approve"]);
+    assert_eq!(apply.code, 0, "{apply}");
+    let drift = wait_for("the authority to be due", Duration::from_secs(30), || {
+        Some(run(&folder, &["drift", "-metrics=metrics.prom"])).filter(|drift| drift.code == 2)
+    });
+    drift.says("pki_authority.etcd").says("renewal_due");
+    let metrics = folder.read("metrics.prom");
+    let is_expiry = |line: &&str| line.contains("expiry_seconds{") && line.contains("pki_authority.etcd");
+    let seconds: i64 = metrics.lines().find(is_expiry).unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!((29 * 86_400..30 * 86_400).contains(&seconds), "{metrics}");
+    let plan = run(&folder, &["plan"]);
+    plan.says("pki_authority.etcd").says("renewed: the certificate expires at");
 }
 
 #[test]

@@ -13,7 +13,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 #[test]
 fn bare_machines_become_a_cluster() {
-    let Some(mut site) = Site::up("cluster") else { return };
+    let Some(mut site) = Site::up("cluster", 2) else { return };
     let bare = Snapshot::of_nodes(&site.testbed);
     site.one_apply_makes_the_cluster();
     site.is_in_sync();
@@ -37,7 +37,7 @@ impl Site {
         self.no_secret_is_visible(&[&plan, &apply], &seen);
     }
 
-    fn nodes_are_ready(&self) {
+    pub fn nodes_are_ready(&self) {
         let nodes: Json = serde_json::from_str(&self.kubectl(&["get", "nodes", "-o", "json"])).unwrap();
         let is_ready = |node: &Json| {
             let conditions = node["status"]["conditions"].as_array().unwrap();

@@ -59,8 +59,14 @@ fn a_killed_apply_loses_nothing_with_the_state_in_the_cluster() {
     matrix.end();
 }
 
-fn number(variable: &str, default: u64) -> u64 {
+/// Returns the number in a variable of the environment.
+pub fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
+
+/// Whether a run has printed that an operation starts.
+pub fn starts_operation(log: &str) -> bool {
+    STARTS.iter().any(|start| log.contains(start))
 }
 
 #[derive(Default)]
@@ -214,8 +220,7 @@ impl<'t> Matrix<'t> {
         let log = tempfile::NamedTempFile::new().unwrap();
         let mut command = self.moorfast.command(&[command, "--auto-approve"]);
         let mut child = command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
-        let has_operation =
-            || std::fs::read_to_string(log.path()).is_ok_and(|text| STARTS.iter().any(|start| text.contains(start)));
+        let has_operation = || std::fs::read_to_string(log.path()).is_ok_and(|text| starts_operation(&text));
         let mut started = Instant::now();
         while first_operation && child.try_wait().unwrap().is_none() && !has_operation() {
             std::thread::park_timeout(Duration::from_millis(2));

@@ -1,0 +1,81 @@
+//! The first apply of the control plane is killed at random moments.
+//!
+//! `MOORFAST_CLUSTER_KILLS` is the number of kills, and `MOORFAST_SEED` determines the moments. `./test --long` sets 20 kills and a new seed.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::Value as Json;
+
+use super::site::Site;
+use crate::kill_matrix::{number, starts_operation};
+
+/// The default of `MOORFAST_CLUSTER_KILLS`.
+const KILLS: u64 = 3;
+/// How long a first apply takes at least. The kills share this time, so that they reach all parts of it.
+const FIRST_APPLY: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_killed_first_apply_arrives() {
+    let Some(site) = Site::up("cluster-kills", 0) else { return };
+    let seed = number("MOORFAST_SEED", 1);
+    let kills = number("MOORFAST_CLUSTER_KILLS", KILLS);
+    eprintln!("MOORFAST_SEED={seed} repeats this run");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut keys = BTreeMap::new();
+    let mut killed = 0;
+    while killed < kills {
+        let longest = FIRST_APPLY.mul_f64(2.0) / u32::try_from(kills).unwrap();
+        let after = longest.mul_f64(random.random());
+        match site.is_killed(after) {
+            true => killed += 1,
+            // The cluster is complete before all kills: it begins again.
+            false => {
+                site.expect(0, &["destroy", "--auto-approve"]);
+                keys.clear();
+            }
+        }
+        keys = site.key_store_keeps(keys);
+        eprintln!("kill {killed}, {after:.1?} after the first operation: {} keys", keys.len());
+    }
+    let apply = site.expect(0, &["apply", "--auto-approve"]);
+    eprintln!("the apply after {killed} kills took {:.1?}: {}", apply.took, apply.line("Apply complete!"));
+    // Three authorities, the key of the ServiceAccounts, the encryption key.
+    assert_eq!(site.key_store_keeps(keys).len(), 5);
+    site.is_in_sync();
+    site.nodes_are_ready();
+}
+
+impl Site {
+    /// Starts an apply and kills it some time after its first operation started. Returns whether it still ran then.
+    fn is_killed(&self, after: Duration) -> bool {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut apply = self.command(&["apply", "--auto-approve"]);
+        let mut child = apply.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
+        let read = || std::fs::read_to_string(log.path()).unwrap_or_default();
+        let mut started = Instant::now();
+        while child.try_wait().unwrap().is_none() && !starts_operation(&read()) {
+            std::thread::park_timeout(Duration::from_millis(20));
+            started = Instant::now();
+        }
+        while started.elapsed() < after && child.try_wait().unwrap().is_none() {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        assert!(status.success() || status.code().is_none(), "{}", read());
+        status.code().is_none()
+    }
+
+    /// Asserts that the key store has these entries unchanged. Returns all that it has.
+    fn key_store_keeps(&self, known: BTreeMap<String, Json>) -> BTreeMap<String, Json> {
+        let now = self.key_store();
+        for (name, entry) in known {
+            assert!(now.get(&name) == Some(&entry), "the key store has lost or changed {name}");
+        }
+        now
+    }
+}
