@@ -1,6 +1,7 @@
 //! The first apply of the control plane is killed at random moments.
 //!
-//! `MOORFAST_CLUSTER_KILLS` is the number of kills, and `MOORFAST_SEED` determines the moments. `./test --long` sets 20 kills and a new seed.
+//! `MOORFAST_CLUSTER_KILLS` is the number of kills, and `MOORFAST_SEED` determines the moments. `./test --long` sets 20 kills and a new seed. Otherwise the test
+//! is skipped: a second cluster needs more processors than a small machine has beside all other tests.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -13,16 +14,17 @@ use serde_json::Value as Json;
 use super::site::Site;
 use crate::kill_matrix::{number, starts_operation};
 
-/// The default of `MOORFAST_CLUSTER_KILLS`.
-const KILLS: u64 = 3;
 /// How long a first apply takes at least. The kills share this time, so that they reach all parts of it.
 const FIRST_APPLY: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_killed_first_apply_arrives() {
+    let (kills, seed) = (number("MOORFAST_CLUSTER_KILLS", 0), number("MOORFAST_SEED", 1));
+    if kills == 0 {
+        eprintln!("skipped: MOORFAST_CLUSTER_KILLS is not set");
+        return;
+    }
     let Some(site) = Site::up("cluster-kills", 0) else { return };
-    let seed = number("MOORFAST_SEED", 1);
-    let kills = number("MOORFAST_CLUSTER_KILLS", KILLS);
     eprintln!("MOORFAST_SEED={seed} repeats this run");
     let mut random = StdRng::seed_from_u64(seed);
     let mut keys = BTreeMap::new();
