@@ -115,7 +115,7 @@ fn a_key_store_that_cannot_be_used_changes_nothing() {
         );
         refused("", arguments, "no identity decrypts it");
     }
-    refused(IDENTITY.1, &["plan", "--untrusted"], "not trusted");
+    refused(IDENTITY.1, &["plan", "--untrusted"], "`plan --untrusted` does not open the key store");
     fs::rename(folder.path("keys.age"), folder.path("lost.age")).unwrap();
     refused(
         IDENTITY.1,
