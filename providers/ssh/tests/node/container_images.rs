@@ -33,12 +33,15 @@ fn archive(testbed: &Testbed, file: &str, names: &[&str]) -> PathBuf {
     path
 }
 
+const PURGE: &str =
+    "apt-get -y -q -o DPkg::Lock::Timeout=300 purge containerd runc; rm -rf /var/lib/containerd /run/containerd";
+
 /// Containerd on the node, which is removed when this is dropped.
 struct Containerd<'a>(&'a Testbed);
 
 impl Drop for Containerd<'_> {
     fn drop(&mut self) {
-        self.0.sh("apt-get -y -q purge containerd runc; rm -rf /var/lib/containerd /run/containerd");
+        self.0.sh(PURGE);
     }
 }
 
@@ -50,6 +53,9 @@ async fn an_image_is_imported_kept_current_and_removed() {
     let image = |name: &str, source: &PathBuf| attributes(json!({ "name": name, "source": source }));
     let digest =
         || testbed.sh(&format!("ctr -n k8s.io images list 'name=={NAME}' | sed 1d | {{ read -r A B C D; echo $C; }}"));
+
+    // Another test may have installed containerd on this node.
+    testbed.sh(PURGE);
 
     // Without containerd there is no image, and an apply says what is missing.
     assert_eq!(world.plan(IMAGE, image(NAME, &first)).await.unwrap().action, ProposedAction::Create);

@@ -20,6 +20,13 @@ $I
   ;;
 esac
 images import "$T" >&2
+# The CRI plugin of containerd, which the kubelet uses, replaces the labels of a new image a moment after its import.
+if [ "$C" = k8s.io ]; then
+  tries=50
+  while case $(images list "name==$I") in *io.cri-containerd.image=managed*) false ;; esac && [ "$tries" -gt 0 ]; do
+    tries=$((tries - 1)); sleep 0.1
+  done
+fi
 D=$(images list "name==$I" | while read -r A _ D _; do [ "$A" != "$I" ] || printf %s "$D"; done)
 [ -n "$D" ] || fail failed "containerd has no image $I after the import"
 images label "$I" "moorfast.archive=$sha256@$D" >/dev/null
