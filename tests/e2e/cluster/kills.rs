@@ -4,15 +4,15 @@
 //! is skipped: a second cluster needs more processors than a small machine has beside all other tests.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value as Json;
 
 use super::site::Site;
-use crate::kill_matrix::{number, starts_operation};
+use crate::support::kill::{Since, is_killed};
+use crate::support::number;
 
 /// How long a first apply takes at least. The kills share this time, so that they reach all parts of it.
 const FIRST_APPLY: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ fn a_killed_first_apply_arrives() {
     while killed < kills {
         let longest = FIRST_APPLY.mul_f64(2.0) / u32::try_from(kills).unwrap();
         let after = longest.mul_f64(random.random());
-        match site.is_killed(after) {
+        match is_killed(site.command(&["apply", "--auto-approve"]), Since::FirstOperation, after) {
             true => killed += 1,
             // The cluster is complete before all kills: it begins again.
             false => {
@@ -52,26 +52,6 @@ fn a_killed_first_apply_arrives() {
 }
 
 impl Site {
-    /// Starts an apply and kills it some time after its first operation started. Returns whether it still ran then.
-    fn is_killed(&self, after: Duration) -> bool {
-        let log = tempfile::NamedTempFile::new().unwrap();
-        let mut apply = self.command(&["apply", "--auto-approve"]);
-        let mut child = apply.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
-        let read = || std::fs::read_to_string(log.path()).unwrap_or_default();
-        let mut started = Instant::now();
-        while child.try_wait().unwrap().is_none() && !starts_operation(&read()) {
-            std::thread::park_timeout(Duration::from_millis(20));
-            started = Instant::now();
-        }
-        while started.elapsed() < after && child.try_wait().unwrap().is_none() {
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-        child.kill().unwrap();
-        let status = child.wait().unwrap();
-        assert!(status.success() || status.code().is_none(), "{}", read());
-        status.code().is_none()
-    }
-
     /// Asserts that the key store has these entries unchanged. Returns all that it has.
     fn key_store_keeps(&self, known: BTreeMap<String, Json>) -> BTreeMap<String, Json> {
         let now = self.key_store();

@@ -11,7 +11,6 @@
 mod world;
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -19,6 +18,8 @@ use std::time::{Duration, Instant};
 
 use self::world::{ConfigMaps, NAMESPACE, Size, Wanted, World, config_maps};
 use crate::support::folder::{Folder, Run};
+use crate::support::kill::{Since, is_killed};
+use crate::support::number;
 use crate::support::testbed::Testbed;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -33,8 +34,6 @@ const KILLS: u64 = 8;
 const CRASH_STEP: u64 = 30;
 /// The step for small applies, unless `MOORFAST_CRASH_STEP` is smaller.
 const SMALL_CRASH_STEP: u64 = 2;
-/// The ends of the lines that a run prints when an operation starts.
-const STARTS: [&str; 3] = ["]: Creating...", "]: Modifying...", "]: Destroying..."];
 
 #[test]
 fn a_killed_apply_loses_nothing_with_the_state_in_a_file() {
@@ -57,16 +56,6 @@ fn a_killed_apply_loses_nothing_with_the_state_in_the_cluster() {
     matrix.crash_small_applies();
     matrix.kill_at_random(number("MOORFAST_KILLS", KILLS).div_ceil(10).max(2), SMALL, TINY);
     matrix.end();
-}
-
-/// Returns the number in a variable of the environment.
-pub fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
-}
-
-/// Whether a run has printed that an operation starts.
-pub fn starts_operation(log: &str) -> bool {
-    STARTS.iter().any(|start| log.contains(start))
 }
 
 #[derive(Default)]
@@ -188,9 +177,12 @@ impl<'t> Matrix<'t> {
                 1 => small,
                 _ => Size { chains: some, ..large },
             });
-            let after_start = self.random.random_ratio(2, 3);
-            let after = longest.mul_f64(self.random.random_range(0.0..if after_start { 0.4 } else { 0.9 }));
-            if self.kill(command, after_start, after) {
+            let (since, longest_part, moment) = match self.random.random_ratio(2, 3) {
+                true => (Since::FirstOperation, 0.4, "the first operation"),
+                false => (Since::Start, 0.9, "its start"),
+            };
+            let after = longest.mul_f64(self.random.random_range(0.0..longest_part));
+            if is_killed(self.moorfast.command(&[command, "--auto-approve"]), since, after) {
                 self.tally.kills += 1;
             }
             // In one half of the rounds there is no pause between the kill and the next run.
@@ -206,33 +198,12 @@ impl<'t> Matrix<'t> {
                 let some = self.random.random_range(1..=self.wanted.size.chains);
                 self.write_manifest(Size { chains: some, ..small });
             }
-            let moment = if after_start { "the first operation" } else { "its start" };
             let case = format!("round {round}: {command} killed {after:.2?} after {moment}");
             self.recover(&known, &case, round % 5 == 0);
         }
         self.tally.listed = reader.end();
         assert!(self.tally.recovered > 0 && self.tally.listed > 0);
         eprintln!("{}: {kills} kills in {:.0?}", self.store, started.elapsed());
-    }
-
-    /// Runs a command and kills it some time after its start, or after its first operation started. Returns whether it still ran then.
-    fn kill(&self, command: &str, first_operation: bool, after: Duration) -> bool {
-        let log = tempfile::NamedTempFile::new().unwrap();
-        let mut command = self.moorfast.command(&[command, "--auto-approve"]);
-        let mut child = command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
-        let has_operation = || std::fs::read_to_string(log.path()).is_ok_and(|text| starts_operation(&text));
-        let mut started = Instant::now();
-        while first_operation && child.try_wait().unwrap().is_none() && !has_operation() {
-            std::thread::park_timeout(Duration::from_millis(2));
-            started = Instant::now();
-        }
-        while started.elapsed() < after && child.try_wait().unwrap().is_none() {
-            std::thread::park_timeout(Duration::from_millis(2));
-        }
-        child.kill().unwrap();
-        let status = child.wait().unwrap();
-        assert!(status.success() || status.code().is_none(), "{}", std::fs::read_to_string(log.path()).unwrap());
-        status.code().is_none()
     }
 
     /// Runs a plain apply, which must complete the manifest.

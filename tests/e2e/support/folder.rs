@@ -187,6 +187,11 @@ impl Folder {
     }
 }
 
+/// Whether the log of a run contains that an operation starts.
+pub fn starts_operation(log: &str) -> bool {
+    ["]: Creating...", "]: Modifying...", "]: Destroying...", "]: Replacing..."].iter().any(|start| log.contains(start))
+}
+
 /// A command that runs.
 pub struct Started {
     child: Child,
@@ -251,8 +256,7 @@ impl Run {
 
     /// Returns the operations that the run started on other nodes than `node`.
     pub fn operations_elsewhere(&self, node: &str) -> Vec<String> {
-        let starts = ["]: Creating...", "]: Modifying...", "]: Destroying...", "]: Replacing..."];
-        let started = self.stderr.lines().filter(|line| starts.iter().any(|start| line.contains(start)));
+        let started = self.stderr.lines().filter(|line| starts_operation(line));
         started.filter(|line| !line.contains(node)).map(str::to_owned).collect()
     }
 

@@ -2,6 +2,7 @@
 
 pub mod folder;
 pub mod gate;
+pub mod kill;
 pub mod processes;
 pub mod proxy;
 pub mod servers;
@@ -14,6 +15,11 @@ use std::time::{Duration, Instant};
 
 /// The pause between two evaluations of a condition.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Returns the number in a variable of the environment.
+pub fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
 
 /// Waits until `probe` returns a value.
 ///
