@@ -121,7 +121,7 @@ impl<'a> InstanceScope<'a> {
         match &self.binding.node {
             Some(node) => Ok(node_value(node)),
             None if self.binding.is_open => Ok(Value::Unknown),
-            None => Err(Unresolved::new("`node` is the node of `on`, and this block has no `on`".to_owned())
+            None => Err(Unresolved::new("`node` is the node of `on`, and this block has no `on`")
                 .help("add on = { role = \"…\" }, or name the node: nodes.NAME.address".to_owned())),
         }
     }
@@ -136,9 +136,7 @@ impl<'a> InstanceScope<'a> {
                 Ok(each_value(Value::from(key.as_str()), value))
             }
             None if self.binding.is_open => Ok(each_value(Value::Unknown, Value::Unknown)),
-            None => {
-                Err(Unresolved::new("`each` is the element of `for_each`, and this block has no `for_each`".to_owned()))
-            }
+            None => Err(Unresolved::new("`each` is the element of `for_each`, and this block has no `for_each`")),
         }
     }
 
@@ -222,14 +220,12 @@ impl InstanceScope<'_> {
             Reference::Nodes => return Ok(self.nodes()),
             Reference::This => {
                 return self.this.clone().ok_or_else(|| {
-                    Unresolved::new(
-                        "`self` is available only in a postcondition or in an assertion of a check".to_owned(),
-                    )
+                    Unresolved::new("`self` is available only in a postcondition or in an assertion of a check")
                 });
             }
             Reference::Node => self.node(),
             Reference::Each => self.each(),
-            Reference::Plan => Err(Unresolved::new("`plan` is available only in a policy".to_owned())),
+            Reference::Plan => Err(Unresolved::new("`plan` is available only in a policy")),
             Reference::Path => Ok(self.module().folders.clone()),
             Reference::Environment => Ok(environment_value(&self.expanded.manifest)),
             Reference::Moorfast => {

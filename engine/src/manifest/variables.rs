@@ -244,7 +244,7 @@ struct EmptyScope {
 
 impl ReferenceScope for EmptyScope {
     fn resolve(&self, _: &Reference) -> Result<Arc<Value>, Unresolved> {
-        Err(Unresolved::new("references are not available here".to_owned()))
+        Err(Unresolved::new("references are not available here"))
     }
 
     fn files(&self) -> &Files {

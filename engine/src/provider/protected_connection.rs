@@ -19,7 +19,7 @@ use crate::provider::{
 /// reject, so the messages of all providers are redacted here.
 pub(crate) struct ProtectedConnection {
     connection: Arc<dyn Connection>,
-    /// The secrets of the manifest: a request may contain one as a part of a longer text (`"Bearer ${var.token}"`), of which a message quotes that part.
+    /// The secrets of the manifest. A request may contain one as a part of a longer text, such as `"Bearer ${var.token}"`, and a message may quote only that part.
     secrets: Redaction,
 }
 

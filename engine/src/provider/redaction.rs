@@ -75,7 +75,7 @@ impl Redaction {
         }
     }
 
-    /// Returns `lines` without the sensitive values, each of which may be in several lines.
+    /// Returns `lines` without the sensitive values. A value with several lines is removed from all of them.
     fn lines(&self, lines: &[String]) -> Vec<String> {
         match lines {
             [] => Vec::new(),

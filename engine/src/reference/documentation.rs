@@ -79,7 +79,7 @@ struct NoReferences(Files);
 
 impl Scope for NoReferences {
     fn resolve(&self, _: &Reference) -> Result<Arc<Value>, Unresolved> {
-        Err(Unresolved::new("an example has no references".to_owned()))
+        Err(Unresolved::new("an example has no references"))
     }
 
     fn files(&self) -> &Files {

@@ -70,11 +70,10 @@ impl Session {
             };
             context.client_certificates =
                 ClientCertificates(expanded.catalog.providers().find_map(|p| p.certificate_issuer(&context)));
-            let connection = provider.configure(&config, context).await.map_err(|error| {
-                let error = Redaction::of(config.values()).error(error);
-                Failure::Provider(alias.clone(), Box::new(error))
-            })?;
             let secrets = Redaction::of(config.values()).and(&secrets);
+            let connection = provider.configure(&config, context).await;
+            let connection =
+                connection.map_err(|error| Failure::Provider(alias.clone(), Box::new(secrets.error(error))))?;
             connections.insert(alias, Arc::new(ProtectedConnection::new(connection, secrets)));
         }
         Ok(Self { connections, start_permit, events: events.clone() })
