@@ -9,6 +9,8 @@ use super::{Attributes, Value, parse_duration};
 
 /// Reads attributes by name. An attribute that is null, unknown or of another type counts as unset.
 pub trait ReadAttributes {
+    /// Whether the attribute is set.
+    fn is_set(&self, name: &str) -> bool;
     /// Returns a text.
     fn text(&self, name: &str) -> Option<&str>;
     /// Returns a flag, false if it is unset.
@@ -24,6 +26,10 @@ pub trait ReadAttributes {
 }
 
 impl ReadAttributes for Attributes {
+    fn is_set(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| !value.is_null())
+    }
+
     fn text(&self, name: &str) -> Option<&str> {
         self.get(name)?.as_str()
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 use super::diff::differences;
 use super::inputs::Inputs;
 use super::model::Drift;
-use crate::model::{Address, Attributes, recorded_values};
+use crate::model::{Address, Attributes, ReadAttributes, recorded_values};
 
 /// The changes of a recorded object that were made outside moorfast.
 #[derive(Default)]
@@ -58,7 +58,7 @@ fn with_ignored(inputs: &Inputs, address: &Address, record: &Record, observed: M
     let desired = inputs.static_values.get(address).unwrap_or(&nothing);
     let mut seen = observed;
     for attribute in instance.resource_type.schema().attributes.iter().filter(|attribute| attribute.kept) {
-        let is_set = desired.get(attribute.name).is_some_and(|value| !value.is_null());
+        let is_set = desired.is_set(attribute.name);
         if let (false, Some(recorded)) = (is_set, record.attributes.get(attribute.name)) {
             seen.insert(attribute.name.to_owned(), recorded.clone());
         }

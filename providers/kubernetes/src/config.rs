@@ -207,7 +207,7 @@ pub(crate) fn kubeconfig_error(error: &moorfast_kubeconfig::Error) -> ProviderEr
 
 /// Checks the rules that the schema cannot express.
 fn rules(attributes: &Attributes) -> Vec<Invalid> {
-    let named = ["kubeconfig", "kubeconfig_content", SERVER].into_iter().filter(|name| is_set(attributes, name));
+    let named = ["kubeconfig", "kubeconfig_content", SERVER].into_iter().filter(|name| attributes.is_set(name));
     let in_cluster = attributes.flag("in_cluster").then_some("in_cluster");
     let named: Vec<_> = named.chain(in_cluster).collect();
     match named.as_slice() {
@@ -222,7 +222,7 @@ fn rules(attributes: &Attributes) -> Vec<Invalid> {
 
 /// Checks that the attributes of a server without a kubeconfig are set together.
 fn rules_of_server(attributes: &Attributes) -> Option<Invalid> {
-    let is_set = |name| is_set(attributes, name);
+    let is_set = |name| attributes.is_set(name);
     let alone = OF_SERVER.into_iter().find(|name| is_set(name) && !is_set(SERVER));
     if let Some(name) = alone {
         let message = format!("[providers.kubernetes] `{name}` requires `server`");
@@ -235,10 +235,6 @@ fn rules_of_server(attributes: &Attributes) -> Option<Invalid> {
     let url = attributes.text(SERVER).filter(|url| !url.starts_with("https://"))?;
     let message = format!("[providers.kubernetes] `server` is not a URL of https: `{url}`");
     Some(Invalid::new(SERVER, message).help("use the form https://HOST:PORT"))
-}
-
-fn is_set(attributes: &Attributes, name: &str) -> bool {
-    attributes.get(name).is_some_and(|value| !value.is_null())
 }
 
 fn expand_home(path: &str) -> PathBuf {

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::model::{Attributes, ReadAttributes, Value};
 use moorfast_engine::provider::{Class, Described, Existing, Observed, ProviderError, ReadRequest, ResourceType};
 
-use crate::attributes::text;
 use crate::failure::require_success;
 use crate::limits::QUICK_LIMIT;
 use crate::node_shell::NodeShell;
@@ -101,7 +100,7 @@ impl Key {
     /// Returns the key as people write it.
     fn label(&self) -> &str {
         let names = || self.attributes.get("names")?.as_list()?.first()?.as_str();
-        text(&self.attributes, "path").or_else(|| text(&self.attributes, "name")).or_else(names).unwrap_or_default()
+        self.attributes.text("path").or_else(|| self.attributes.text("name")).or_else(names).unwrap_or_default()
     }
 
     /// Returns the readings of the object. The first one that finds it counts: a unit with a file of its own is read with its content, one of a package without.
@@ -140,7 +139,7 @@ impl Key {
                 Ok(attributes)
             }
         };
-        let file = match text(&self.attributes, "path") {
+        let file = match self.attributes.text("path") {
             Some(path) => path.trim_start_matches('/').to_owned(),
             None => format!("{resource_type}/{}", self.label().replace('/', "_")),
         };
@@ -168,12 +167,12 @@ fn obstacle(resource_type: &str, observed: &Attributes) -> Option<String> {
     if resource_type != "ssh_file" {
         return None;
     }
-    let kind = text(observed, "kind").unwrap_or("file");
-    let is_private = text(observed, "mode").is_some_and(|mode| mode.ends_with("00"));
+    let kind = observed.text("kind").unwrap_or("file");
+    let is_private = observed.text("mode").is_some_and(|mode| mode.ends_with("00"));
     match () {
         () if kind != "file" => Some(format!("there is a {kind} at the path")),
         () if is_private => Some("only its owner can read it, so its content may be secret".to_owned()),
-        () if text(observed, "content").is_none() => Some("it is not a text of at most 64 KiB".to_owned()),
+        () if observed.text("content").is_none() => Some("it is not a text of at most 64 KiB".to_owned()),
         () => None,
     }
 }

@@ -46,7 +46,6 @@
 mod access;
 mod answer;
 mod asked;
-mod attributes;
 mod connection;
 mod description;
 mod duration;
@@ -64,6 +63,7 @@ mod node_shell;
 mod object_answer;
 mod operations;
 mod order;
+mod path;
 mod planning;
 mod preconditions;
 mod question;

@@ -2,20 +2,20 @@
 
 use std::collections::HashMap;
 
-use moorfast_engine::model::{Address, Attributes};
+use moorfast_engine::model::{Address, Attributes, ReadAttributes};
 use moorfast_engine::provider::Target;
 
-use crate::attributes::{parent, text};
+use crate::path::parent;
 
 /// Returns pairs of indexes into `instances`: the first must be applied before the second.
 pub(crate) fn implied(instances: &[(&Address, &Target, &Attributes)]) -> Vec<(usize, usize)> {
     let mut created_by: HashMap<(&str, &str, &str), usize> = HashMap::new();
     for (index, (address, target, attributes)) in instances.iter().enumerate() {
         let (kind, name) = match address.resource.resource_type.as_str() {
-            "ssh_directory" => ("directory", text(attributes, "path")),
-            "ssh_mount" => ("mount", text(attributes, "path")),
-            "ssh_user" => ("user", text(attributes, "name")),
-            "ssh_group" => ("group", text(attributes, "name")),
+            "ssh_directory" => ("directory", attributes.text("path")),
+            "ssh_mount" => ("mount", attributes.text("path")),
+            "ssh_user" => ("user", attributes.text("name")),
+            "ssh_group" => ("group", attributes.text("name")),
             _ => continue,
         };
         if let Some(name) = name {
@@ -25,9 +25,9 @@ pub(crate) fn implied(instances: &[(&Address, &Target, &Attributes)]) -> Vec<(us
     let mut pairs = Vec::new();
     for (index, (address, target, attributes)) in instances.iter().enumerate() {
         let creator = |kind, name| created_by.get(&(target.name(), kind, name)).copied();
-        let at = |name, kind| text(attributes, name).and_then(|path| creator(kind, path));
+        let at = |name, kind| attributes.text(name).and_then(|path| creator(kind, path));
         let above =
-            |name, kind| text(attributes, name).and_then(|path| parents_of(path).find_map(|dir| creator(kind, dir)));
+            |name, kind| attributes.text(name).and_then(|path| parents_of(path).find_map(|dir| creator(kind, dir)));
         let (directory, mount) = (above("path", "directory"), above("path", "mount"));
         // A mount needs its mount point, and a bind mount the directory that is its source.
         let (point, source) = match address.resource.resource_type.as_str() {

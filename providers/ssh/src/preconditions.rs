@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use moorfast_engine::model::{Address, Attributes, Value};
+use moorfast_engine::model::{Address, Attributes, ReadAttributes, Value};
 use moorfast_engine::provider::{Consequence, PlanRequest, Proposal, ProposedAction};
 
-use crate::attributes::{flag, is_set, parent, text, texts};
 use crate::findings::{Access, Directory, Findings, Room};
+use crate::path::parent;
 use crate::question::{Question, Topic};
 use crate::resource::{exec, file_block, nftables_table, sysctl, timezone, unit};
 use crate::script::{Section, quote};
@@ -22,12 +22,12 @@ struct WrittenPath {
 /// Returns the paths that an operation on an instance writes.
 fn written_paths(kind: &str, attributes: &Attributes) -> Vec<WrittenPath> {
     let written = |path: &str, parents: bool| WrittenPath { path: path.to_owned(), parents };
-    let own = |parents| text(attributes, "path").map(|path| written(path, parents)).into_iter().collect();
+    let own = |parents| attributes.text("path").map(|path| written(path, parents)).into_iter().collect();
     match kind {
-        "ssh_file" | "ssh_directory" => own(flag(attributes, "parents")),
+        "ssh_file" | "ssh_directory" => own(attributes.flag("parents")),
         "ssh_link" | "ssh_file_block" => own(false),
-        "ssh_archive" => text(attributes, "path").map(|path| written(&format!("{path}/."), true)).into_iter().collect(),
-        "ssh_systemd_unit" if is_set(attributes, "content") || is_set(attributes, "drop_ins") => {
+        "ssh_archive" => attributes.text("path").map(|path| written(&format!("{path}/."), true)).into_iter().collect(),
+        "ssh_systemd_unit" if attributes.is_set("content") || attributes.is_set("drop_ins") => {
             vec![written("/etc/systemd/system/.", true)]
         }
         "ssh_sysctl" => vec![written("/etc/sysctl.d/.", true)],
@@ -57,13 +57,13 @@ struct NeededAccount {
 fn needed_accounts(kind: &str, attributes: &Attributes) -> Vec<NeededAccount> {
     let attributes_and_topics: &[_] = match kind {
         "ssh_user" => &[("group", Topic::Group), ("groups", Topic::Group)],
-        _ if text(attributes, "path").is_some() => &[("owner", Topic::User), ("group", Topic::Group)],
+        _ if attributes.text("path").is_some() => &[("owner", Topic::User), ("group", Topic::Group)],
         _ => &[],
     };
     let is_name = |account: &&str| !account.bytes().all(|byte| byte.is_ascii_digit());
     let of_attribute = |(name, topic): &(&str, Topic)| {
         let hidden = attributes.get(*name).is_some_and(Value::is_sensitive);
-        let names = text(attributes, name).map(|one| vec![one.to_owned()]).unwrap_or_else(|| texts(attributes, name));
+        let names = attributes.text(name).map(|one| vec![one.to_owned()]).unwrap_or_else(|| attributes.texts(name));
         let needed = |account: &String| NeededAccount { question: topic.of(account), hidden };
         names.iter().filter(|account| is_name(&account.as_str())).map(needed).collect::<Vec<_>>()
     };
@@ -95,12 +95,12 @@ pub(crate) fn read_script(kind: &str, desired: &Attributes) -> String {
         body.push_str(&format!("\n{test} || field no.program yes"));
     }
     if kind == "ssh_timezone"
-        && let Some(name) = text(desired, "name")
+        && let Some(name) = desired.text("name")
     {
         body.push_str(&format!("\n[ -f {} ] || field no.zone yes", quote(&timezone::file_of(name))));
     }
     if kind == "ssh_file_block"
-        && let Some(path) = text(desired, "path")
+        && let Some(path) = desired.text("path")
     {
         body.push_str(&file_block::precondition(path, desired));
     }
@@ -147,7 +147,7 @@ impl Preconditions {
         for NeededAccount { question, hidden } in needed_accounts(kind, &request.desired) {
             let account = question.name.as_str();
             let made = self.is_made(request, |kind, attributes| {
-                matches!(kind, "ssh_user" | "ssh_group") && text(attributes, "name") == Some(account)
+                matches!(kind, "ssh_user" | "ssh_group") && attributes.text("name") == Some(account)
             });
             if self.node.is_missing(&question) && !made {
                 let noun = if question.topic == Topic::User { "user" } else { "group" };
@@ -159,17 +159,17 @@ impl Preconditions {
         }
         if let Some(program) = exec::program(&request.desired).filter(|_| own("no.program")) {
             let made = self.is_made(request, |kind, attributes| {
-                matches!(kind, "ssh_file" | "ssh_link") && text(attributes, "path") == Some(program.name)
+                matches!(kind, "ssh_file" | "ssh_link") && attributes.text("path") == Some(program.name)
             });
             found.extend((!made).then(|| program.missing()));
         }
-        if let Some(name) = text(&request.desired, "name").filter(|_| own("no.zone")) {
+        if let Some(name) = request.desired.text("name").filter(|_| own("no.zone")) {
             let made = self.is_made(request, |_, _| false);
             found.extend((!made).then(|| format!("{} ({})", timezone::missing(name), timezone::HELP)));
         }
-        if let Some(path) = text(&request.desired, "path").filter(|_| own("no.file")) {
+        if let Some(path) = request.desired.text("path").filter(|_| own("no.file")) {
             let made = self.is_made(request, |kind, attributes| {
-                matches!(kind, "ssh_file" | "ssh_file_block") && text(attributes, "path") == Some(path)
+                matches!(kind, "ssh_file" | "ssh_file_block") && attributes.text("path") == Some(path)
             });
             found.extend((!made).then(|| format!("the file does not exist ({})", file_block::MISSING)));
         }
@@ -190,7 +190,7 @@ impl Preconditions {
         if proposal.action != ProposedAction::Create {
             return None;
         }
-        let name = text(&request.desired, "name")?;
+        let name = request.desired.text("name")?;
         match request.resource_type.name() {
             "ssh_sysctl" => {
                 let made = self.is_made(request, |kind, _| kind == "ssh_kernel_module");
@@ -198,7 +198,7 @@ impl Preconditions {
             }
             "ssh_systemd_unit" if unit::must_exist(&request.desired) => {
                 let is_definition = |path: &str| path.contains("/systemd/system/") || path.ends_with(name);
-                let made = self.is_made(request, |_, attributes| text(attributes, "path").is_some_and(is_definition));
+                let made = self.is_made(request, |_, attributes| attributes.text("path").is_some_and(is_definition));
                 (!made).then_some(unit::MISSING)
             }
             _ => None,
@@ -211,7 +211,7 @@ impl Preconditions {
         let missing = above != directory;
         let made = || {
             self.is_made(request, |kind, attributes| {
-                let path = text(attributes, "path").unwrap_or_default();
+                let path = attributes.text("path").unwrap_or_default();
                 match kind {
                     "ssh_directory" | "ssh_file" => {
                         is_within(directory, path) || is_within(path, directory) || path == above
@@ -255,7 +255,7 @@ impl Preconditions {
 
 /// Whether `path` may be in the home directory of a user with these attributes. The node chooses a home that is not set, and names it like the user.
 fn may_be_in_home(path: &str, user: &Attributes) -> bool {
-    match (text(user, "home"), text(user, "name")) {
+    match (user.text("home"), user.text("name")) {
         (Some(home), _) => is_within(path, home),
         (None, Some(name)) => path.split('/').any(|part| part == name),
         (None, None) => true,

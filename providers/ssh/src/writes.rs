@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use zeroize::Zeroizing;
 
-use crate::attributes::parent;
+use crate::path::parent;
 use crate::script::{Section, quote};
 
 /// The shell functions for a group.

@@ -92,7 +92,7 @@ impl ResourceType for KubeconfigFile {
             message: message.to_owned(),
             help: Some(help.to_owned()),
         };
-        let is_set = |name: &str| attributes.get(name).is_some_and(|v| !v.is_null());
+        let is_set = |name: &str| attributes.is_set(name);
         let mut found = Vec::new();
         if let Some(server) =
             attributes.text("server").filter(|s| !s.starts_with("https://") && !s.starts_with("http://"))

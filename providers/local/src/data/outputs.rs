@@ -57,7 +57,7 @@ impl Data for Outputs {
     }
 
     fn validate(&self, arguments: &Attributes) -> Vec<Invalid> {
-        let is_set = |name: &str| arguments.get(name).is_some_and(|value| !value.is_null());
+        let is_set = |name: &str| arguments.is_set(name);
         if is_set("state") == is_set("backend") {
             return vec![Invalid::block("exactly one of `state` and `backend` must be set")];
         }

@@ -1,15 +1,13 @@
 //! The names and numbers of accounts, for `ssh_user` and `ssh_group`.
 
-use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::model::{Attributes, ReadAttributes, Value};
 use moorfast_engine::provider::Invalid;
-
-use super::text;
 
 /// Checks that the attribute `name` is a valid name of an account or a group.
 ///
 /// Accounts of a directory service have names that useradd refuses to create: `john.doe`, `CORP\\ann`. Such accounts can be managed.
 pub(crate) fn name_rule(attributes: &Attributes, name: &'static str) -> Option<Invalid> {
-    let given = text(attributes, name)?;
+    let given = attributes.text(name)?;
     let fits = !given.is_empty()
         && given.len() <= 256
         && !given.starts_with(['-', '+', '~'])

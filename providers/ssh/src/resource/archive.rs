@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, Redaction,
     TargetKind,
@@ -10,7 +10,7 @@ use moorfast_engine::provider::{
 use serde_json::json;
 
 use super::proposal::propose;
-use super::{Resource, ShellTask, absolute_path, is_set, parent, text, texts};
+use super::{Resource, ShellTask, absolute_path, parent};
 use crate::object_answer::Answer;
 use crate::script::{quote, quote_all};
 use crate::sources::Sources;
@@ -130,10 +130,10 @@ impl Resource for Archive {
             help: Some(help.to_owned()),
         };
         let mut found: Vec<Invalid> = absolute_path(attributes, "path").into_iter().collect();
-        if is_set(attributes, "source") == is_set(attributes, "url") {
+        if attributes.is_set("source") == attributes.is_set("url") {
             found.push(invalid(None, "exactly one of `source` and `url` is required", "write `source` or `url`"));
         }
-        if let Some(sum) = text(attributes, "sha256")
+        if let Some(sum) = attributes.text("sha256")
             && !is_sha256(sum)
         {
             found.push(invalid(
@@ -142,13 +142,13 @@ impl Resource for Archive {
                 "write 64 hexadecimal digits, as sha256sum prints them",
             ));
         }
-        if let Some(name) = text(attributes, "name")
+        if let Some(name) = attributes.text("name")
             && (name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'))
         {
             let help = "use letters, digits, `-` and `_`";
             found.push(invalid(Some("name"), "name is not valid as part of a file name", help));
         }
-        let known = ["source", "url"].iter().any(|name| text(attributes, name).is_some());
+        let known = ["source", "url"].iter().any(|name| attributes.text(name).is_some());
         if known && form(attributes).is_none() {
             found.push(invalid(Some("format"), "the file name has no known archive extension", "set `format`"));
         }
@@ -159,11 +159,11 @@ impl Resource for Archive {
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
-        Some(format!("archive:{}/{}", text(attributes, "path")?, text(attributes, "name").unwrap_or("archive")))
+        Some(format!("archive:{}/{}", attributes.text("path")?, attributes.text("name").unwrap_or("archive")))
     }
 
     fn source(&self, attributes: &Attributes) -> Option<String> {
-        text(attributes, "source").map(str::to_owned)
+        attributes.text("source").map(str::to_owned)
     }
 
     fn settings(&self) -> &'static [&'static str] {
@@ -202,7 +202,7 @@ fi",
 
     fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
         let mut planned = request.desired.clone();
-        if let Some(sum) = text(&planned, "sha256").map(str::to_lowercase) {
+        if let Some(sum) = planned.text("sha256").map(str::to_lowercase) {
             planned.insert("sha256".to_owned(), Value::from(sum));
         }
         planned.insert("intact".to_owned(), Value::from(true));
@@ -220,8 +220,8 @@ fi",
             return Ok(ShellTask::long(format!("{places}\n{PATH_CHECKS}{REMOVE}{DESTROY}")));
         }
         let attributes = &subject.attributes;
-        let sum = text(attributes, "sha256").unwrap_or_default().to_lowercase();
-        let (fetch, upload) = match text(attributes, "source") {
+        let sum = attributes.text("sha256").unwrap_or_default().to_lowercase();
+        let (fetch, upload) = match attributes.text("source") {
             Some(name) => {
                 let source = sources.get(name)?;
                 if source.sha256 != sum {
@@ -234,11 +234,11 @@ fi",
                 }
                 (format!("head -c {} <&3 > \"$Z\"; watch", source.size), Some(source))
             }
-            None => (fetch(text(attributes, "url").unwrap_or_default()), None),
+            None => (fetch(attributes.text("url").unwrap_or_default()), None),
         };
         let form = form(attributes)
             .ok_or_else(|| ProviderError::new(Class::Invalid, "the format of the archive is unknown"))?;
-        let include = texts(attributes, "include");
+        let include = attributes.texts("include");
         let include = quote_all(include.iter().map(String::as_str));
         let unpack = match form {
             Some(option) => format!(
@@ -280,9 +280,9 @@ fn is_sha256(text: &str) -> bool {
 }
 
 fn form(attributes: &Attributes) -> Option<Option<&'static str>> {
-    let ending = match text(attributes, "format") {
+    let ending = match attributes.text("format") {
         Some(format) => format!(".{format}"),
-        None => text(attributes, "source").or(text(attributes, "url"))?.split(['?', '#']).next()?.to_owned(),
+        None => attributes.text("source").or(attributes.text("url"))?.split(['?', '#']).next()?.to_owned(),
     };
     FORMS.iter().filter(|(end, _)| ending.ends_with(end)).max_by_key(|(end, _)| end.len()).map(|(_, option)| *option)
 }
@@ -296,7 +296,7 @@ fn fetch(url: &str) -> String {
 
 /// Returns the owner of the unpacked files, as chown reads it.
 fn owner(attributes: &Attributes) -> Option<String> {
-    let name = |attribute| text(attributes, attribute).filter(|name| !name.is_empty());
+    let name = |attribute| attributes.text(attribute).filter(|name| !name.is_empty());
     match (name("owner"), name("group")) {
         (None, None) => None,
         (Some(owner), None) => Some(owner.to_owned()),

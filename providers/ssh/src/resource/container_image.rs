@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, TargetKind,
 };
 use serde_json::json;
 
-use super::file::receive;
 use super::proposal::propose;
-use super::{Resource, ShellTask, text};
+use super::{Resource, ShellTask, upload};
 use crate::object_answer::Answer;
 use crate::script::quote;
 use crate::sources::Sources;
@@ -18,6 +17,11 @@ use crate::subject::Subject;
 
 /// The resource type `ssh_container_image`.
 pub(crate) struct ContainerImage;
+
+/// How long containerd may take for an image that has arrived.
+const UNPACKING: Duration = Duration::from_secs(300);
+
+const FUNCTIONS: &str = include_str!("container_image/functions.sh");
 
 const READ: &str = include_str!("container_image/read.sh");
 
@@ -61,12 +65,12 @@ impl Resource for ContainerImage {
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
-        let name = text(attributes, "name").filter(|name| !is_full_name(name));
+        let name = attributes.text("name").filter(|name| !is_full_name(name));
         let name = name.map(|name| {
             Invalid::new("name", format!("`{name}` is not the full name of an image"))
                 .help("write registry, path and tag: `docker.io/library/busybox:1.36`")
         });
-        let namespace = text(attributes, "namespace").filter(|namespace| !is_namespace(namespace));
+        let namespace = attributes.text("namespace").filter(|namespace| !is_namespace(namespace));
         let namespace = namespace.map(|namespace| {
             Invalid::new("namespace", format!("`{namespace}` is not a namespace of containerd"))
                 .help("use letters, digits, `.`, `_` and `-`")
@@ -75,11 +79,11 @@ impl Resource for ContainerImage {
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
-        Some(format!("image:{}/{}", text(attributes, "namespace").unwrap_or("k8s.io"), text(attributes, "name")?))
+        Some(format!("image:{}/{}", attributes.text("namespace").unwrap_or("k8s.io"), attributes.text("name")?))
     }
 
     fn source(&self, attributes: &Attributes) -> Option<String> {
-        text(attributes, "source").map(str::to_owned)
+        attributes.text("source").map(str::to_owned)
     }
 
     fn settings(&self) -> &'static [&'static str] {
@@ -108,7 +112,7 @@ impl Resource for ContainerImage {
 
     fn plan(&self, request: &PlanRequest, sources: &Sources) -> Result<Proposal, ProviderError> {
         let mut planned = request.desired.clone();
-        let sha256 = match text(&planned, "source") {
+        let sha256 = match planned.text("source") {
             Some(source) => Value::from(sources.get(source)?.sha256.as_str()),
             None => Value::Unknown,
         };
@@ -134,17 +138,17 @@ impl Resource for ContainerImage {
             });
         }
         let source = sources.get(subject.text("source").unwrap_or_default())?;
-        let before = operation.observed.as_ref().and_then(|o| text(&o.attributes, "sha256"));
+        let before = operation.observed.as_ref().and_then(|o| o.attributes.text("sha256"));
         if before == Some(&source.sha256) {
             // Only the path of the archive differs.
             return Ok(ShellTask::quick(":"));
         }
         let body = format!(
             "{places}open_temporary /var/tmp\n{}\nexec 6>&-\nsha256={}\n{IMPORT}",
-            receive(&source),
+            upload::receive(&source),
             quote(&source.sha256)
         );
-        let limit = Some(Duration::from_secs(600 + source.size / (256 << 10)));
+        let limit = Some(upload::limit(&source) + UNPACKING);
         Ok(ShellTask { upload: Some(source), limit, ..ShellTask::long(body) })
     }
 
@@ -167,10 +171,10 @@ fn is_namespace(name: &str) -> bool {
     is_plain && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.len() <= 76
 }
 
-/// Returns shell variables: the image, and the namespace of containerd.
+/// Returns shell variables, the image and the namespace of containerd, and the functions that use them.
 fn places(subject: &Subject) -> String {
     let (name, namespace) = (subject.text("name").unwrap_or_default(), subject.text("namespace").unwrap_or("k8s.io"));
-    format!("I={}; C={}\n", quote(name), quote(namespace))
+    format!("I={}; C={}\n{FUNCTIONS}", quote(name), quote(namespace))
 }
 
 #[cfg(test)]

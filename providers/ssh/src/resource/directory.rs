@@ -1,13 +1,13 @@
 //! `ssh_directory`: a directory without its content.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema};
 use moorfast_engine::provider::{
     Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, TargetKind,
 };
 use serde_json::json;
 
 use super::proposal::propose;
-use super::{Resource, ShellTask, absolute_path, flag, mode, parent, path_obstacle, text};
+use super::{Resource, ShellTask, absolute_path, mode, parent, path_obstacle};
 use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::quote;
@@ -45,7 +45,7 @@ impl Resource for Directory {
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
-        Some(format!("path:{}", text(attributes, "path")?))
+        Some(format!("path:{}", attributes.text("path")?))
     }
 
     fn settings(&self) -> &'static [&'static str] {
@@ -89,7 +89,7 @@ impl Resource for Directory {
             let body = if force { REMOVE_ALL } else { REMOVE_EMPTY };
             return Ok(ShellTask { long: force, ..ShellTask::quick(format!("{start}\n{body}")) });
         }
-        let parents = match flag(&subject.attributes, "parents") {
+        let parents = match subject.attributes.flag("parents") {
             true => "mkdir -p -- \"$D\"",
             false => "[ -d \"$D\" ] || fail failed \"the directory $D does not exist (set parents = true)\"",
         };
@@ -98,8 +98,8 @@ impl Resource for Directory {
             path: path.to_owned(),
             object: Object::Directory,
             owner: mode::owner(&subject.attributes, None),
-            mode: text(&subject.attributes, "mode").map(mode::argument),
-            parents: flag(&subject.attributes, "parents"),
+            mode: subject.attributes.text("mode").map(mode::argument),
+            parents: subject.attributes.flag("parents"),
         });
         let body = format!(
             "{start}

@@ -5,7 +5,7 @@ mod user_script;
 
 use std::time::Duration;
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, named};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value, named};
 use moorfast_engine::provider::{
     Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError,
     Redaction, TargetKind,
@@ -14,7 +14,7 @@ use moorfast_engine::provider::{
 pub(crate) use self::program::program;
 use self::user_script::UserScript;
 use super::proposal::propose;
-use super::{Resource, ShellTask, absolute_path, is_set, no_interpreter_line, not_sensitive, text, texts};
+use super::{Resource, ShellTask, absolute_path, no_interpreter_line, not_sensitive};
 use crate::duration;
 use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
@@ -104,8 +104,8 @@ impl Resource for Exec {
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let mut invalid: Vec<Invalid> =
             ["working_directory", "creates"].iter().filter_map(|name| absolute_path(attributes, name)).collect();
-        if is_set(attributes, "command") == is_set(attributes, "script") {
-            let message = match is_set(attributes, "command") {
+        if attributes.is_set("command") == attributes.is_set("script") {
+            let message = match attributes.is_set("command") {
                 true => "`command` and `script` cannot be combined",
                 false => "missing required attribute: `command` or `script`",
             };
@@ -117,7 +117,7 @@ impl Resource for Exec {
         }
         let open = ["command", "script", "rerun_when", "on_destroy", "unless", "only_if"];
         invalid.extend(open.iter().filter_map(|name| not_sensitive(attributes, name, "pass secrets in environment")));
-        if let Some((message, help)) = text(attributes, "script").and_then(|script| UserScript::of(script).problem()) {
+        if let Some((message, help)) = attributes.text("script").and_then(|script| UserScript::of(script).problem()) {
             invalid.push(Invalid::new("script", message).help(help));
         }
         for name in ["unless", "only_if"] {
@@ -141,7 +141,7 @@ impl Resource for Exec {
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
-        if let Some(name) = text(attributes, "name") {
+        if let Some(name) = attributes.text("name") {
             return Some(format!("exec:{name}"));
         }
         let made_of: Vec<&Value> =
@@ -168,7 +168,7 @@ impl Resource for Exec {
     }
 
     fn command_of_read(&self, attributes: &Attributes) -> Option<&'static str> {
-        ["unless", "only_if"].into_iter().find(|name| is_set(attributes, name))
+        ["unless", "only_if"].into_iter().find(|name| attributes.is_set(name))
     }
 
     fn questions(&self, subject: &Subject, _: &Answer) -> Vec<Question> {
@@ -190,7 +190,7 @@ impl Resource for Exec {
     }
 
     fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
-        let has = |name: &str| is_set(&subject.attributes, name);
+        let has = |name: &str| subject.attributes.is_set(name);
         let idle = has("only_if") && !answer.own.is("only_if");
         let ran = answer.own.field("exit_code").is_some();
         let done = match has("creates") || has("unless") {
@@ -240,7 +240,7 @@ impl Resource for Exec {
     fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let attributes = &subject.attributes;
         if matches!(operation.action, OperationAction::Delete) {
-            let command = texts(attributes, "on_destroy");
+            let command = attributes.texts("on_destroy");
             if command.is_empty() {
                 return Ok(ShellTask::quick(":"));
             }
@@ -251,9 +251,9 @@ impl Resource for Exec {
         if !again && operation.triggers.is_empty() {
             return Ok(ShellTask::quick(before.map(report_previous).unwrap_or_default()));
         }
-        let body = match text(attributes, "script").map(UserScript::of) {
+        let body = match attributes.text("script").map(UserScript::of) {
             Some(script) => run(attributes, &script.check(), &script.command()),
-            None => run(attributes, "", &exec(&texts(attributes, "command"))),
+            None => run(attributes, "", &exec(&attributes.texts("command"))),
         };
         Ok(ShellTask {
             limit: Some(duration::of(attributes, "timeout").unwrap_or(Duration::from_secs(300))),
@@ -267,9 +267,9 @@ impl Resource for Exec {
 fn summary(attributes: &Attributes) -> String {
     const LIMIT: usize = 40;
     let does_something = |line: &&str| !line.is_empty() && !line.starts_with('#') && !line.starts_with("set ");
-    let line = match text(attributes, "script") {
+    let line = match attributes.text("script") {
         Some(script) => script.lines().map(str::trim).find(does_something).unwrap_or("script").to_owned(),
-        None => texts(attributes, "command").join(" "),
+        None => attributes.texts("command").join(" "),
     };
     let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(LIMIT) {
@@ -281,7 +281,7 @@ fn summary(attributes: &Attributes) -> String {
 /// Returns shell that reports the result of the last run again.
 fn report_previous(before: &Attributes) -> String {
     let code = before.get("exit_code").and_then(Value::as_i64).unwrap_or_default();
-    let stdout = text(before, "stdout").map(|t| format!("printf %s {} | blob stdout", quote(t))).unwrap_or_default();
+    let stdout = before.text("stdout").map(|t| format!("printf %s {} | blob stdout", quote(t))).unwrap_or_default();
     format!("field exit_code {code}\n{stdout}")
 }
 
@@ -309,7 +309,7 @@ fn environment(attributes: &Attributes) -> String {
             body.push_str(&format!("export {name}={}\n", quote(value)));
         }
     }
-    if let Some(directory) = text(attributes, "working_directory") {
+    if let Some(directory) = attributes.text("working_directory") {
         body.push_str(&format!("cd -- {}\n", quote(directory)));
     }
     body

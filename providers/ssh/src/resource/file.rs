@@ -1,11 +1,10 @@
 //! `ssh_file`: one file with its content.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Class, Consequence, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal,
     ProviderError, TargetKind,
@@ -15,8 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::proposal::propose;
 use super::{
-    Resource, ShellTask, absolute_path, flag, is_set, mode, no_interpreter_line, not_sensitive, parent, path_obstacle,
-    text,
+    Resource, ShellTask, absolute_path, mode, no_interpreter_line, not_sensitive, parent, path_obstacle, upload,
 };
 use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
@@ -30,9 +28,6 @@ pub(crate) struct File;
 
 /// The attributes that set the content of the file.
 const CONTENTS: &[&str] = &["content", "content_base64", "source"];
-
-/// The field with the digest of an upload, which needs no second read.
-const RECEIVED: &str = "received";
 
 /// The desired content of the file.
 enum DesiredContent {
@@ -106,7 +101,7 @@ fn decode(text: &str) -> Result<Vec<u8>, String> {
 
 /// Whether the manifest makes the content sensitive.
 fn is_secret(attributes: &Attributes) -> bool {
-    flag(attributes, "sensitive") || CONTENTS.iter().any(|n| attributes.get(*n).is_some_and(Value::is_sensitive))
+    attributes.flag("sensitive") || CONTENTS.iter().any(|n| attributes.get(*n).is_some_and(Value::is_sensitive))
 }
 
 /// Whether it is still unknown if the content is sensitive: neither the manifest nor the record says so.
@@ -141,7 +136,7 @@ fn known_content(subject: &Subject, digest: &str, sources: &Sources) -> Option<O
         return Some(bytes.bytes().and_then(readable));
     }
     let recorded = subject.recorded.as_ref()?;
-    (text(recorded, "sha256") == Some(digest)).then(|| text(recorded, "content").map(str::to_owned))
+    (recorded.text("sha256") == Some(digest)).then(|| recorded.text("content").map(str::to_owned))
 }
 
 fn sensitive_if(value: impl Into<Value>, hide: bool) -> Value {
@@ -177,7 +172,7 @@ impl Resource for File {
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
-        let given: Vec<&str> = CONTENTS.iter().copied().filter(|name| is_set(attributes, name)).collect();
+        let given: Vec<&str> = CONTENTS.iter().copied().filter(|name| attributes.is_set(name)).collect();
         let mut invalid: Vec<Invalid> = absolute_path(attributes, "path").into_iter().collect();
         invalid.extend(not_sensitive(
             attributes,
@@ -192,7 +187,7 @@ impl Resource for File {
             let help = Some("write exactly one of `content`, `content_base64` and `source`".to_owned());
             invalid.push(Invalid { attribute: None, message, help });
         }
-        if let Some(Err(message)) = text(attributes, "content_base64").map(decode) {
+        if let Some(Err(message)) = attributes.text("content_base64").map(decode) {
             invalid.push(Invalid::new("content_base64", message));
         }
         if let Some(value) = attributes.get("validate").filter(|v| !v.is_null() && !v.is_unknown()) {
@@ -207,11 +202,11 @@ impl Resource for File {
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
-        Some(format!("path:{}", text(attributes, "path")?))
+        Some(format!("path:{}", attributes.text("path")?))
     }
 
     fn source(&self, attributes: &Attributes) -> Option<String> {
-        text(attributes, "source").map(str::to_owned)
+        attributes.text("source").map(str::to_owned)
     }
 
     fn settings(&self) -> &'static [&'static str] {
@@ -225,7 +220,7 @@ impl Resource for File {
     fn questions(&self, subject: &Subject, answer: &Answer) -> Vec<Question> {
         let Some(path) = subject.text("path") else { return Vec::new() };
         let mut questions = vec![Topic::Path.of(path)];
-        if answer.own.field(RECEIVED).is_none() {
+        if answer.own.field(upload::RECEIVED).is_none() {
             questions.push(Topic::Digest.of(path));
         }
         if needs_content(path, subject, answer) {
@@ -249,7 +244,7 @@ impl Resource for File {
         mode::observe(subject, status, &mut attributes);
         let hide = hides_content(subject);
         let mut put = |name: &str, value: Value| attributes.insert(name.to_owned(), value);
-        let digest = answer.own.field(RECEIVED).or_else(|| answer.node.digest(path)).unwrap_or_default();
+        let digest = answer.own.field(upload::RECEIVED).or_else(|| answer.node.digest(path)).unwrap_or_default();
         // The content is read after the digest, and only by itself it is certain to fit it.
         let (sha256, size, content) = match answer.node.content(path).filter(|bytes| bytes.len() as u64 <= SMALL) {
             Some(bytes) => (format!("{:x}", Sha256::digest(bytes)), bytes.len() as u64, readable(bytes)),
@@ -282,7 +277,7 @@ impl Resource for File {
                 put("size", sensitive_if(Value::Unknown, hide));
             }
             DesiredContent::Retained if observed_value("sha256").is_none() => {
-                return Err(content_lost(text(&request.desired, "path").unwrap_or_default()));
+                return Err(content_lost(request.desired.text("path").unwrap_or_default()));
             }
             DesiredContent::Retained => {}
             known => {
@@ -382,7 +377,7 @@ fn write(
 ) -> ShellTask {
     let attributes = &subject.attributes;
     let directory = parent(path);
-    let parents = match flag(attributes, "parents") {
+    let parents = match attributes.flag("parents") {
         true => "[ -d \"$D\" ] || mkdir -p -- \"$D\"".to_owned(),
         false => format!(
             "[ -d \"$D\" ] || fail failed {}",
@@ -392,15 +387,15 @@ fn write(
         ),
     };
     let (fill, upload) = match (desired.bytes(), desired) {
-        (None, DesiredContent::Local(source)) => (receive(source), Some(source.clone())),
+        (None, DesiredContent::Local(source)) => (upload::receive(source), Some(source.clone())),
         // cat reports why it cannot write, which base64 does not always do.
         (bytes, _) => (format!("{} | cat >&6", print_bytes(bytes.unwrap_or_default())), None),
     };
-    let keep = match is_set(attributes, "owner") || is_set(attributes, "group") {
+    let keep = match attributes.is_set("owner") || attributes.is_set("group") {
         true => "",
         false => "[ ! -e \"$P\" ] || chown --reference=\"$P\" -- /proc/self/fd/6 2>/dev/null || true",
     };
-    let backup = match flag(attributes, "backup") && foreign {
+    let backup = match attributes.flag("backup") && foreign {
         true => {
             "B=\"$P.moorfast-backup-$(date -u +%Y%m%dT%H%M%SZ)\"; cp -aT --remove-destination -- \"$P\" \"$B\"; printf %s \"$B\" | blob backup; note \"the previous file is kept as $B\""
         }
@@ -431,29 +426,12 @@ sync -- \"$D\"",
         path: path.to_owned(),
         object: Object::File(content.to_vec().into()),
         owner: mode::owner(attributes, observed),
-        mode: text(attributes, "mode").map(mode::argument),
-        parents: flag(attributes, "parents"),
+        mode: attributes.text("mode").map(mode::argument),
+        parents: attributes.flag("parents"),
     });
-    let limit = upload.as_ref().map(|source| Duration::from_secs(300 + source.size / (256 << 10)));
+    let limit = upload.as_ref().map(|source| upload::limit(source));
     let answers: &[Topic] = if upload.is_some() { &[Topic::Digest] } else { &[] };
     ShellTask { write, long: upload.is_some(), upload, answers, limit, ..ShellTask::quick(body) }
-}
-
-/// Returns shell that writes an upload to the temporary file. All bytes arrive only if they have the digest of the source.
-pub(super) fn receive(source: &Source) -> String {
-    let incomplete = format!(
-        "the upload of {} is incomplete: the file changed during the upload, or the connection was lost",
-        source.path.display()
-    );
-    format!(
-        "dd bs=64K iflag=fullblock,count_bytes count={size} status=none <&3 >&6
-[ \"$(stat -L -c %s /proc/self/fd/6)\" = {size} ] || fail failed {incomplete}
-watch
-field {RECEIVED} {sha256}",
-        size = source.size,
-        sha256 = source.sha256,
-        incomplete = quote(&incomplete),
-    )
 }
 
 fn validation(attributes: &Attributes, hide: bool) -> String {

@@ -1,6 +1,6 @@
 //! `ssh_file_block`: a block of lines in a file that others write too.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, TargetKind,
 };
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::file_block_text::{self, Damage, is_marker, is_name, marker};
 use super::proposal::propose;
-use super::{Resource, ShellTask, TEXT_FILE, absolute_path, flag, is_set, text};
+use super::{Resource, ShellTask, TEXT_FILE, absolute_path};
 use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{Section, print_bytes, quote};
@@ -67,18 +67,18 @@ impl Resource for FileBlock {
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let mut invalid: Vec<Invalid> = absolute_path(attributes, "path").into_iter().collect();
-        if let Some(name) = text(attributes, "name").filter(|name| !is_name(name)) {
+        if let Some(name) = attributes.text("name").filter(|name| !is_name(name)) {
             let message = format!("`{name}` is not a valid name of a block");
             invalid.push(Invalid::new("name", message).help("use letters, digits, `.`, `_` and `-`"));
         }
         let single = |c: &str| !c.is_empty() && c.trim() == c && !c.contains(['\n', '\r', '\0']);
-        if text(attributes, "comment").is_some_and(|comment| !single(comment)) {
+        if attributes.text("comment").is_some_and(|comment| !single(comment)) {
             let message = "comment must not be empty, nor contain a line break or outer spaces".to_owned();
             invalid.push(
                 Invalid::new("comment", message).help("write the characters that begin a comment: \"#\", \"//\""),
             );
         }
-        if let Some(content) = text(attributes, "content") {
+        if let Some(content) = attributes.text("content") {
             let problem = if content.contains(['\r', '\0']) {
                 Some((
                     "content must not contain a carriage return or a zero byte",
@@ -96,12 +96,12 @@ impl Resource for FileBlock {
             };
             invalid.extend(problem.map(|(message, help)| Invalid::new("content", message.to_owned()).help(help)));
         }
-        if is_set(attributes, "after") && is_set(attributes, "before") {
+        if attributes.is_set("after") && attributes.is_set("before") {
             let message = "`after` and `before` cannot be combined".to_owned();
             invalid.push(Invalid::new("before", message).help("write one of them"));
         }
         for name in ["after", "before"] {
-            if text(attributes, name).is_some_and(|line| line.contains(['\n', '\0'])) {
+            if attributes.text(name).is_some_and(|line| line.contains(['\n', '\0'])) {
                 invalid.push(Invalid::new(name, format!("{name} must be a single line")));
             }
         }
@@ -109,7 +109,7 @@ impl Resource for FileBlock {
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
-        Some(format!("block:{}#{}", text(attributes, "path")?, text(attributes, "name")?))
+        Some(format!("block:{}#{}", attributes.text("path")?, attributes.text("name")?))
     }
 
     fn settings(&self) -> &'static [&'static str] {
@@ -171,12 +171,12 @@ remove_block
         }
         let attributes = &subject.attributes;
         let side = |side: &str| {
-            let comment = text(attributes, "comment").unwrap_or_default();
-            quote(&marker(comment, side, text(attributes, "name").unwrap_or_default()))
+            let comment = attributes.text("comment").unwrap_or_default();
+            quote(&marker(comment, side, attributes.text("name").unwrap_or_default()))
         };
-        let line = ["after", "before"].into_iter().find_map(|place| Some((place, text(attributes, place)?)));
+        let line = ["after", "before"].into_iter().find_map(|place| Some((place, attributes.text(place)?)));
         let (place, line) = line.unwrap_or(("end", ""));
-        let missing = match flag(attributes, "create") {
+        let missing = match attributes.flag("create") {
             true => String::new(),
             false => format!(
                 "[ \"$K\" != absent ] || fail failed {}\n",
@@ -191,7 +191,7 @@ open_text \"$P\"
 save_text \"$P\"",
             line = quote(line),
             begin = side("BEGIN"),
-            content = print_bytes(lines(text(attributes, "content").unwrap_or_default()).as_bytes()),
+            content = print_bytes(lines(attributes.text("content").unwrap_or_default()).as_bytes()),
             end = side("END"),
         )))
     }
@@ -209,8 +209,8 @@ pub(crate) const MISSING: &str = "create it with ssh_file, or set create = true"
 
 /// Returns shell that reports why a block could not be written: what is at `path`, and whether the regular expression is valid.
 pub(crate) fn precondition(path: &str, desired: &Attributes) -> String {
-    let missing = if flag(desired, "create") { "" } else { "field no.file yes" };
-    let line = ["after", "before"].into_iter().find_map(|place| text(desired, place));
+    let missing = if desired.flag("create") { "" } else { "field no.file yes" };
+    let line = ["after", "before"].into_iter().find_map(|place| desired.text(place));
     let check = line.map(|line| {
         format!(
             "\nX=$(grep -E -e {} /dev/null 2>&1) || [ $? = 1 ] || printf %s \"${{X#grep: }}\" | blob bad.pattern",

@@ -1,6 +1,6 @@
 //! `ssh_group`: a group of users.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, TargetKind,
 };
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::account::{name_rule, number_rule};
 use super::proposal::propose;
-use super::{Resource, ShellTask, flag, text};
+use super::{Resource, ShellTask};
 use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{Section, quote};
@@ -41,7 +41,7 @@ impl Resource for Group {
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
-        Some(format!("group:{}", text(attributes, "name")?))
+        Some(format!("group:{}", attributes.text("name")?))
     }
 
     fn settings(&self) -> &'static [&'static str] {
@@ -74,7 +74,7 @@ impl Resource for Group {
         let attributes = &subject.attributes;
         let name = quote(subject.text("name").unwrap_or_default());
         let gid = attributes.get("gid").and_then(Value::as_i64).map(|gid| format!("-g {gid}")).unwrap_or_default();
-        let system = if flag(attributes, "system") { "-r" } else { "" };
+        let system = if attributes.flag("system") { "-r" } else { "" };
         Ok(ShellTask::quick(match &operation.action {
             OperationAction::Delete if subject.private["made"] == true => {
                 format!("G={name}; if getent group -- \"$G\" >/dev/null; then groupdel -- \"$G\"; fi")

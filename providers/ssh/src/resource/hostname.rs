@@ -1,6 +1,6 @@
 //! `ssh_hostname`: the host name of a node.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError,
     TargetKind,
@@ -8,7 +8,7 @@ use moorfast_engine::provider::{
 use serde_json::json;
 
 use super::proposal::propose;
-use super::{Resource, ShellTask, TEXT_FILE, not_sensitive, path_obstacle, text};
+use super::{Resource, ShellTask, TEXT_FILE, not_sensitive, path_obstacle};
 use crate::object_answer::Answer;
 use crate::script::quote;
 use crate::sources::Sources;
@@ -48,7 +48,7 @@ impl Resource for Hostname {
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let sensitive = not_sensitive(attributes, "name", "every user of the node can see its host name");
-        let invalid = text(attributes, "name").filter(|name| !is_name(name)).map(|name| {
+        let invalid = attributes.text("name").filter(|name| !is_name(name)).map(|name| {
             Invalid::new("name", format!("`{name}` is not a valid host name"))
                 .help("use letters, digits and `-`, in parts of up to 63 characters with dots between them, up to 64 characters in all")
         });
@@ -96,7 +96,7 @@ impl Resource for Hostname {
             return Ok(ShellTask::quick(restore(&subject.private)));
         }
         let name = subject.text("name").unwrap_or_default();
-        let now = operation.observed.as_ref().and_then(|observed| text(&observed.attributes, "name"));
+        let now = operation.observed.as_ref().and_then(|observed| observed.attributes.text("name"));
         // A file with comments is kept if it has the name.
         let write = match now == Some(name) {
             true => String::new(),

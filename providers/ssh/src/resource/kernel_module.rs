@@ -1,13 +1,13 @@
 //! `ssh_kernel_module`: a kernel module, loaded now and at boot.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, TargetKind,
 };
 use serde_json::json;
 
 use super::proposal::propose;
-use super::{Resource, ShellTask, flag, text};
+use super::{Resource, ShellTask};
 use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{Section, quote};
@@ -32,7 +32,7 @@ impl Resource for KernelModule {
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
-        let Some(name) = text(attributes, "name") else { return Vec::new() };
+        let Some(name) = attributes.text("name") else { return Vec::new() };
         if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
             return Vec::new();
         }
@@ -41,7 +41,7 @@ impl Resource for KernelModule {
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
-        Some(format!("module:{}", in_kernel(text(attributes, "name")?)))
+        Some(format!("module:{}", in_kernel(attributes.text("name")?)))
     }
 
     fn questions(&self, subject: &Subject, _: &Answer) -> Vec<Question> {
@@ -95,7 +95,7 @@ printf '%s\\n' {} > \"$T\"; chmod 0644 \"$T\"; sync -- \"$T\"; mv -fT -- \"$T\" 
     }
 
     fn initial_private_data(&self, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
-        let loaded = observed.is_some_and(|o| flag(&o.attributes, "loaded"));
+        let loaded = observed.is_some_and(|o| o.attributes.flag("loaded"));
         (!loaded).then(|| json!({ "loaded": true }))
     }
 

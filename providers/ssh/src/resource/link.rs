@@ -1,13 +1,13 @@
 //! `ssh_link`: a symbolic link.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, TargetKind,
 };
 use serde_json::json;
 
 use super::proposal::propose;
-use super::{Resource, ShellTask, absolute_path, mode, parent, path_obstacle, text};
+use super::{Resource, ShellTask, absolute_path, mode, parent, path_obstacle};
 use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::quote;
@@ -40,7 +40,7 @@ impl Resource for Link {
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
-        Some(format!("path:{}", text(attributes, "path")?))
+        Some(format!("path:{}", attributes.text("path")?))
     }
 
     fn lost_on_overwrite(&self) -> &'static [&'static str] {
@@ -82,7 +82,7 @@ impl Resource for Link {
         if matches!(operation.action, OperationAction::Delete) {
             return Ok(ShellTask::quick(format!("{start}\n{only_links}\nrm -f -- \"$P\"")));
         }
-        let target = text(&subject.attributes, "target").unwrap_or_default();
+        let target = subject.attributes.text("target").unwrap_or_default();
         let write = operation.observed.is_none().then(|| Write {
             path: path.to_owned(),
             object: Object::Link(target.to_owned()),

@@ -32,6 +32,7 @@ mod sysctl_value;
 pub(crate) mod timezone;
 mod transaction;
 pub(crate) mod unit;
+mod upload;
 mod user;
 
 use std::sync::Arc;
@@ -45,8 +46,8 @@ use moorfast_engine::state::Record;
 use zeroize::Zeroizing;
 
 pub(crate) use self::rules::{absolute_path, no_interpreter_line, not_sensitive};
-pub(crate) use crate::attributes::{flag, is_set, parent, text, texts};
 use crate::object_answer::Answer;
+pub(crate) use crate::path::parent;
 use crate::question::{Question, Topic};
 use crate::script::Section;
 use crate::sources::{Source, Sources};

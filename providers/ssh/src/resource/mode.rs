@@ -1,8 +1,8 @@
 //! Owner, group and mode of an object with a path.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Value};
 
-use super::{account, text};
+use super::account;
 use crate::findings::Status;
 use crate::script::quote;
 use crate::subject::Subject;
@@ -52,7 +52,7 @@ pub(crate) fn observe(subject: &Subject, status: &Status, into: &mut Attributes)
 
 /// Writes the mode in `planned` in its canonical form, for comparison.
 pub(crate) fn plan(planned: &mut Attributes) {
-    if let Some(mode) = text(planned, "mode").map(canonical) {
+    if let Some(mode) = planned.text("mode").map(canonical) {
         planned.insert("mode".to_owned(), Value::from(mode));
     }
 }
@@ -73,7 +73,7 @@ pub(crate) fn owner(attributes: &Attributes, replaced: Option<&Attributes>) -> O
 
 /// Returns owner and group as an argument of chown.
 fn owner_argument(attributes: &Attributes) -> Option<String> {
-    match (text(attributes, "owner").unwrap_or_default(), text(attributes, "group").unwrap_or_default()) {
+    match (attributes.text("owner").unwrap_or_default(), attributes.text("group").unwrap_or_default()) {
         ("", "") => None,
         (owner, "") => Some(owner.to_owned()),
         (owner, group) => Some(format!("{owner}:{group}")),
@@ -83,6 +83,6 @@ fn owner_argument(attributes: &Attributes) -> Option<String> {
 /// Returns shell that sets owner, group and mode of the file that is open as descriptor 6. chown runs first, because it may clear the setuid bit.
 pub(crate) fn set(attributes: &Attributes) -> String {
     let owner = owner_argument(attributes).map(|owner| format!("chown -- {} /proc/self/fd/6\n", quote(&owner)));
-    let mode = text(attributes, "mode").map(|mode| format!("chmod -- {} /proc/self/fd/6\n", quote(&argument(mode))));
+    let mode = attributes.text("mode").map(|mode| format!("chmod -- {} /proc/self/fd/6\n", quote(&argument(mode))));
     [owner, mode].into_iter().flatten().collect()
 }

@@ -1,6 +1,6 @@
 //! `ssh_mount`: a file system that is mounted, now and at boot.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Class, Consequence, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal,
     ProposedAction, ProviderError, TargetKind,
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::fstab::{Entry, Mounted, escaped, is_read_only};
 use super::proposal::propose;
-use super::{Resource, ShellTask, TEXT_FILE, absolute_path, flag, not_sensitive, text, texts};
+use super::{Resource, ShellTask, TEXT_FILE, absolute_path, not_sensitive};
 use crate::object_answer::Answer;
 use crate::script::{Section, quote};
 use crate::sources::Sources;
@@ -54,13 +54,12 @@ impl Resource for Mount {
             invalid.extend(not_sensitive(attributes, name, help));
         }
         for name in FILE_SYSTEM {
-            if text(attributes, name)
-                .is_some_and(|text| text.is_empty() || text.starts_with('#') || text.contains('\0'))
+            if attributes.text(name).is_some_and(|text| text.is_empty() || text.starts_with('#') || text.contains('\0'))
             {
                 invalid.push(Invalid::new(name, format!("{name} must not be empty, nor begin with `#`")));
             }
         }
-        if let Some(fstype) = text(attributes, "fstype") {
+        if let Some(fstype) = attributes.text("fstype") {
             if fstype == "swap" {
                 invalid.push(Invalid::new("fstype", "swap is not mounted".to_owned()).help("use ssh_swap"));
             } else if fstype.contains(char::is_whitespace) {
@@ -72,7 +71,7 @@ impl Resource for Mount {
                 Invalid::new("options", "options is an empty list".to_owned()).help("omit it, or write [\"defaults\"]"),
             );
         }
-        for option in texts(attributes, "options") {
+        for option in attributes.texts("options") {
             if option.is_empty() || option.contains([',', '\0']) {
                 let message = format!("`{option}` is not a valid mount option");
                 invalid.push(Invalid::new("options", message).help("write each option as an element of the list"));
@@ -87,7 +86,7 @@ impl Resource for Mount {
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
-        Some(format!("mount:{}", text(attributes, "path")?))
+        Some(format!("mount:{}", attributes.text("path")?))
     }
 
     fn lost_on_overwrite(&self) -> &'static [&'static str] {
@@ -143,7 +142,7 @@ impl Resource for Mount {
             .and_then(Value::as_list)
             .is_some_and(|list| list.iter().all(|v| v.as_str().is_some()))
         {
-            let options = texts(&planned, "options");
+            let options = planned.texts("options");
             planned.insert("read_only".to_owned(), Value::from(is_read_only(options.iter().map(String::as_str))));
         }
         let mut proposal = propose(self, request, planned);
@@ -151,9 +150,9 @@ impl Resource for Mount {
             && matches!(proposal.action, ProposedAction::Update)
             && private["wanted"] != true
         {
-            let now = text(observed, "mounted_source").unwrap_or_default();
-            let path = text(&request.desired, "path").unwrap_or_default();
-            let is_others = request.foreign || !flag(observed, "mounted");
+            let now = observed.text("mounted_source").unwrap_or_default();
+            let path = request.desired.text("path").unwrap_or_default();
+            let is_others = request.foreign || !observed.flag("mounted");
             if !now.is_empty() && is_others {
                 proposal.consequences.push(Consequence::Removal { object: format!("the mount of {now} at {path}") });
             } else if !now.is_empty() && mounted != Some(false) {
@@ -177,8 +176,8 @@ impl Resource for Mount {
         let observed = operation.observed.as_ref().map(|observed| &observed.attributes);
         let differs = |name: &str| observed.and_then(|observed| observed.get(name)) != attributes.get(name);
         let reads_only = is_read_only(entry.options.iter().map(String::as_str));
-        let again = differs("options") || observed.is_some_and(|observed| flag(observed, "read_only") != reads_only);
-        let mount = match flag(attributes, "mounted") {
+        let again = differs("options") || observed.is_some_and(|observed| observed.flag("read_only") != reads_only);
+        let mount = match attributes.flag("mounted") {
             true => format!(
                 "if is_mounted \"$SOURCE\" \"$TYPE\" \"$OPTIONS\"; then {}
 else
@@ -222,12 +221,12 @@ fn number(attributes: &Attributes, name: &str) -> Option<i64> {
 
 /// Returns the line of `/etc/fstab` for `attributes`.
 fn entry(attributes: &Attributes) -> Entry {
-    let written = |name: &str| text(attributes, name).unwrap_or_default().to_owned();
+    let written = |name: &str| attributes.text(name).unwrap_or_default().to_owned();
     Entry {
         source: written("source"),
         path: written("path"),
         fstype: written("fstype"),
-        options: texts(attributes, "options"),
+        options: attributes.texts("options"),
         numbers: ["dump", "pass"].map(|name| number(attributes, name).unwrap_or_default()),
     }
 }

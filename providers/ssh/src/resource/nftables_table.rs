@@ -1,6 +1,6 @@
 //! `ssh_nftables_table`: one table of the packet filter, now and at boot.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Consequence, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
     ProviderError, TargetKind,
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::nftables_ruleset::{comparable, is_balanced};
 use super::proposal::propose;
-use super::{Resource, ShellTask, TEXT_FILE, not_sensitive, text};
+use super::{Resource, ShellTask, TEXT_FILE, not_sensitive};
 use crate::object_answer::Answer;
 use crate::script::{print_bytes, quote};
 use crate::sources::Sources;
@@ -64,16 +64,16 @@ impl Resource for NftablesTable {
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let mut invalid = Vec::new();
-        if let Some(family) = text(attributes, "family").filter(|family| !FAMILIES.contains(family)) {
+        if let Some(family) = attributes.text("family").filter(|family| !FAMILIES.contains(family)) {
             let message = format!("`{family}` is not an address family of nftables");
             invalid.push(Invalid::new("family", message).help(format!("write one of {}", FAMILIES.join(", "))));
         }
-        if let Some(name) = text(attributes, "name").filter(|name| !is_name(name)) {
+        if let Some(name) = attributes.text("name").filter(|name| !is_name(name)) {
             let message = format!("`{name}` is not a valid name of a table");
             invalid.push(Invalid::new("name", message).help("use letters, digits, `_` and `-`, with a letter first"));
         }
         invalid.extend(not_sensitive(attributes, "rules", "`nft list ruleset` and the plan show them"));
-        if text(attributes, "rules").is_some_and(|rules| !is_balanced(rules)) {
+        if attributes.text("rules").is_some_and(|rules| !is_balanced(rules)) {
             let message = "the braces in rules do not match".to_owned();
             invalid.push(
                 Invalid::new("rules", message)
@@ -84,7 +84,7 @@ impl Resource for NftablesTable {
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
-        Some(format!("table:{} {}", text(attributes, "family")?, text(attributes, "name")?))
+        Some(format!("table:{} {}", attributes.text("family")?, attributes.text("name")?))
     }
 
     fn read_script(&self, subject: &Subject) -> String {
@@ -118,9 +118,9 @@ impl Resource for NftablesTable {
         let mut planned = request.desired.clone();
         planned.insert("at_boot".to_owned(), Value::from(true));
         let observed = request.observed.as_ref();
-        let now = |name: &str| observed.and_then(|observed| text(&observed.attributes, name));
+        let now = |name: &str| observed.and_then(|observed| observed.attributes.text(name));
         let expected = observed.and_then(|observed| observed.private["expected"].as_str());
-        let is_kept = now("rules").is_some() && now("rules") == text(&planned, "rules");
+        let is_kept = now("rules").is_some() && now("rules") == planned.text("rules");
         let ruleset = match expected {
             Some(expected) => Value::from(expected),
             // nft cannot say on this node how it would print the rules.
@@ -182,7 +182,7 @@ struct Table<'a> {
 
 impl<'a> Table<'a> {
     fn of(attributes: &'a Attributes) -> Self {
-        let written = |name| text(attributes, name).unwrap_or_default();
+        let written = |name| attributes.text(name).unwrap_or_default();
         Self { family: written("family"), name: written("name"), rules: written("rules") }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Consequence, Declaration, Invalid, Need, Observed, Operation, OperationAction, PlanRequest, Proposal,
     ProviderError, TargetKind,
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::proposal::propose;
 use super::transaction::{TRANSACTION, Transaction};
-use super::{Resource, ShellTask, flag, text, texts};
+use super::{Resource, ShellTask};
 use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{Section, quote, quote_all};
@@ -58,7 +58,7 @@ impl Resource for Package {
                 && name.starts_with(|c: char| c.is_ascii_alphanumeric())
                 && name.chars().all(|c| c.is_ascii_alphanumeric() || "+-._:".contains(c))
         };
-        let names = texts(attributes, "names");
+        let names = attributes.texts("names");
         let mut invalid: Vec<Invalid> = names
             .iter()
             .filter(|name| !fits(name))
@@ -75,7 +75,7 @@ impl Resource for Package {
                 help: None,
             });
         }
-        if text(attributes, "state") == Some("absent") && names.iter().any(|name| name.contains('=')) {
+        if attributes.text("state") == Some("absent") && names.iter().any(|name| name.contains('=')) {
             let help = Some("write the name alone".to_owned());
             invalid.push(Invalid {
                 attribute: Some("names"),
@@ -94,7 +94,7 @@ impl Resource for Package {
     fn is_same_object(&self, record: &Record, attributes: &Attributes) -> bool {
         let recorded = record.attributes.get("names").and_then(|names| names.as_array()).into_iter().flatten();
         let recorded: Vec<_> = recorded.filter_map(|name| name.as_str()).map(name_of).collect();
-        texts(attributes, "names").iter().any(|name| recorded.contains(&name_of(name)))
+        attributes.texts("names").iter().any(|name| recorded.contains(&name_of(name)))
     }
 
     fn settings(&self) -> &'static [&'static str] {
@@ -107,7 +107,7 @@ impl Resource for Package {
 
     fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
         let absent = subject.text("state") == Some("absent");
-        let desired = texts(&subject.attributes, "names");
+        let desired = subject.attributes.texts("names");
         let now = |entry: String| {
             let version = answer.node.version(name_of(&entry)).unwrap_or_default();
             if version.is_empty() != absent {
@@ -138,8 +138,8 @@ impl Resource for Package {
     }
 
     fn simulation(&self, request: &PlanRequest) -> Option<String> {
-        let names = texts(&request.desired, "names");
-        let change = match text(&request.desired, "state") {
+        let names = request.desired.texts("names");
+        let change = match request.desired.text("state") {
             Some("absent") => call("simulate_purge", &names),
             _ => format!("set -- {}\n{VERSION_SYNTAX}\nsimulate install \"$@\"", words(&names)),
         };
@@ -150,7 +150,7 @@ impl Resource for Package {
 
     fn add_simulation(&self, request: &PlanRequest, answer: &Section, proposal: &mut Proposal) {
         let transaction = Transaction::of(answer);
-        let allows = |name| flag(&request.desired, name);
+        let allows = |name| request.desired.flag(name);
         proposal.consequences.extend(transaction.consequences(allows("allow_downgrade"), allows("allow_held")));
         let own = request.recorded.as_ref().map(|record| own(&record.private)).unwrap_or_default();
         for (name, version) in removed(&answer.text("dropped").unwrap_or_default()) {
@@ -198,7 +198,7 @@ impl Resource for Package {
 
     fn apply_script(&self, operation: &Operation, subject: &Subject, _: &Sources) -> Result<ShellTask, ProviderError> {
         let own = own(&subject.private);
-        let names = texts(&subject.attributes, "names");
+        let names = subject.attributes.texts("names");
         let body = match &operation.action {
             OperationAction::Delete if own.is_empty() => {
                 "note 'the packages were installed before moorfast and are kept'".to_owned()
@@ -207,11 +207,11 @@ impl Resource for Package {
                 let named = names.iter().map(|name| name_of(name).to_owned());
                 call("remove_own", &named.filter(|name| own.contains(name)).collect::<Vec<_>>())
             }
-            _ if text(&subject.attributes, "state") == Some("absent") => call("purge_all", &names),
+            _ if subject.attributes.text("state") == Some("absent") => call("purge_all", &names),
             _ => {
                 let dropped = dropped(operation.recorded.as_deref(), operation.observed.as_ref(), &names);
                 let drop = if dropped.is_empty() { String::new() } else { call("remove_own", &dropped) };
-                format!("{}{drop}", install(&names, flag(&subject.attributes, "cache_update")))
+                format!("{}{drop}", install(&names, subject.attributes.flag("cache_update")))
             }
         };
         let permitted = format!("{}own={}\n", Permit::of(operation, subject).shell(), quote(&own.join(" ")));
@@ -223,11 +223,11 @@ impl Resource for Package {
     }
 
     fn initial_private_data(&self, desired: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
-        if text(desired, "state") == Some("absent") {
+        if desired.text("state") == Some("absent") {
             return None;
         }
-        let there = observed.map(|o| texts(&o.attributes, "names")).unwrap_or_default();
-        let names = texts(desired, "names").into_iter().map(|name| name_of(&name).to_owned());
+        let there = observed.map(|o| o.attributes.texts("names")).unwrap_or_default();
+        let names = desired.texts("names").into_iter().map(|name| name_of(&name).to_owned());
         let missing: Vec<String> = names.filter(|name| !there.iter().any(|t| name_of(t) == name)).collect();
         Some(json!({ "installed": missing }))
     }
@@ -277,7 +277,7 @@ fn removable(record: &Record) -> Vec<String> {
 /// Returns the packages that moorfast installed and that are no longer in `names`.
 fn dropped(recorded: Option<&Record>, observed: Option<&Observed>, names: &[String]) -> Vec<String> {
     let own = recorded.map(|record| own(&record.private)).unwrap_or_default();
-    let observed = observed.map(|o| texts(&o.attributes, "names")).unwrap_or_default();
+    let observed = observed.map(|o| o.attributes.texts("names")).unwrap_or_default();
     let observed = observed.iter().map(|name| name_of(name).to_owned());
     observed.filter(|name| own.contains(name) && !names.iter().any(|n| name_of(n) == name)).collect()
 }
@@ -309,8 +309,8 @@ impl Permit {
                 _ => {}
             }
         }
-        if text(&subject.attributes, "state") == Some("absent") {
-            removals.extend(texts(&subject.attributes, "names").iter().map(|name| name_of(name).to_owned()));
+        if subject.attributes.text("state") == Some("absent") {
+            removals.extend(subject.attributes.texts("names").iter().map(|name| name_of(name).to_owned()));
         }
         let allows = |name| subject.setting(name).and_then(Value::as_bool).unwrap_or_default();
         Self { removals, downgrades, downgrade: allows("allow_downgrade"), held: allows("allow_held") }
@@ -341,8 +341,8 @@ fn words(names: &[String]) -> String {
 
 /// Returns the packages to read: the recorded ones in their order, with the desired versions, then the new ones.
 fn entries(subject: &Subject) -> Vec<String> {
-    let desired = texts(&subject.attributes, "names");
-    let recorded = subject.recorded.as_ref().map(|r| texts(r, "names")).unwrap_or_default();
+    let desired = subject.attributes.texts("names");
+    let recorded = subject.recorded.as_ref().map(|r| r.texts("names")).unwrap_or_default();
     let mut entries: Vec<String> = Vec::new();
     for entry in recorded.iter().chain(&desired) {
         let current = desired.iter().find(|w| name_of(w) == name_of(entry)).unwrap_or(entry);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Class, Consequence, Declaration, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
     ProviderError, TargetKind,
@@ -10,7 +10,7 @@ use moorfast_engine::provider::{
 use serde_json::json;
 
 use super::proposal::propose;
-use super::{Resource, ShellTask, flag, text, texts};
+use super::{Resource, ShellTask};
 use crate::machine;
 use crate::object_answer::Answer;
 use crate::script::Section;
@@ -88,7 +88,7 @@ impl Resource for Reboot {
             return Err(ProviderError::new(Class::Invalid, "the machine that runs moorfast is never rebooted")
                 .help("run moorfast on another machine, or exclude this node with `on`"));
         }
-        let reasons = observed.map(|observed| texts(&observed.attributes, "reasons")).unwrap_or_default();
+        let reasons = observed.map(|observed| observed.attributes.texts("reasons")).unwrap_or_default();
         let triggers = || request.triggers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let cause = match (reasons.is_empty(), request.triggers.is_empty()) {
             (false, _) => format!("the machine reboots: {}", reasons.join("; ")),
@@ -111,7 +111,7 @@ impl Resource for Reboot {
         if found.is_some_and(is_here) {
             return Err(ProviderError::new(Class::Invalid, "the machine that runs moorfast is never rebooted"));
         }
-        let is_required = operation.observed.as_ref().is_some_and(|observed| flag(&observed.attributes, "required"));
+        let is_required = operation.observed.as_ref().is_some_and(|observed| observed.attributes.flag("required"));
         let is_retried = operation.recorded.as_ref().is_some_and(|record| record.incomplete);
         // An interrupted run may have rebooted the machine.
         let is_done = is_retried
@@ -136,7 +136,7 @@ impl Resource for Reboot {
 
 /// Whether changes of the resources in `restart_on` are enough.
 fn is_always(attributes: &Attributes) -> bool {
-    text(attributes, "when") == Some("restart_on")
+    attributes.text("when") == Some("restart_on")
 }
 
 /// Returns the texts of a JSON list.

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Class, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, TargetKind,
 };
 use sha2::{Digest, Sha256};
 
 use super::proposal::propose;
-use super::{Resource, ShellTask, TEXT_FILE, is_set, not_sensitive, text, texts};
+use super::{Resource, ShellTask, TEXT_FILE, not_sensitive};
 use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{print_bytes, quote, quote_all};
@@ -85,18 +85,18 @@ impl Resource for Repository {
             name.starts_with(|c: char| c.is_ascii_alphanumeric())
                 && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
         };
-        if let Some(name) = text(attributes, "name").filter(|name| !is_name(name)) {
+        if let Some(name) = attributes.text("name").filter(|name| !is_name(name)) {
             let message = format!("`{name}` is not a valid name of a repository");
             invalid.push(Invalid::new("name", message).help("use letters, digits, `.`, `_` and `-`"));
         }
         for name in self.0.settings {
             invalid.extend(not_sensitive(attributes, name, "every user of the node can read the file; keep a password in a file of its own (`/etc/apt/auth.conf.d`)"));
-            let list = texts(attributes, name);
+            let list = attributes.texts(name);
             let is_word = |word: &String| !word.is_empty() && !word.contains(char::is_whitespace);
             if let Some(word) = list.iter().find(|word| !is_word(word)) {
                 invalid.push(Invalid::new(name, format!("`{word}` is not a single word")));
             }
-            if text(attributes, name).is_some_and(|text| text.contains(['\n', '\r'])) {
+            if attributes.text(name).is_some_and(|text| text.contains(['\n', '\r'])) {
                 invalid.push(Invalid::new(name, format!("{name} must be a single line")));
             }
         }
@@ -108,16 +108,16 @@ impl Resource for Repository {
                 invalid.push(Invalid::new("options", format!("`{name}` is not a valid option with a single line")));
             }
         }
-        let given: Vec<&str> = KEYS.iter().copied().filter(|name| is_set(attributes, name)).collect();
+        let given: Vec<&str> = KEYS.iter().copied().filter(|name| attributes.is_set(name)).collect();
         if given.len() > 1 {
             let message = format!("`{}` cannot be combined", given.join("` and `"));
             invalid.push(Invalid { attribute: None, message, help: Some("write one of them".to_owned()) });
         }
-        if text(attributes, "key").is_some_and(|key| !key.trim_start().as_bytes().starts_with(ARMOR)) {
+        if attributes.text("key").is_some_and(|key| !key.trim_start().as_bytes().starts_with(ARMOR)) {
             let message = "key is not a public key in text form".to_owned();
             invalid.push(Invalid::new("key", message).help("write the text from `-----BEGIN PGP PUBLIC KEY BLOCK-----` on; for a key in binary form use key_base64 or key_source"));
         }
-        if let Some(Err(message)) = text(attributes, "key_base64").map(decode) {
+        if let Some(Err(message)) = attributes.text("key_base64").map(decode) {
             invalid.push(Invalid::new("key_base64", message));
         }
         if given.is_empty() && attributes.get("trusted").and_then(Value::as_bool) == Some(false) {
@@ -136,11 +136,11 @@ impl Resource for Repository {
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
         // As of an ssh_file, so that both at once are an error of the manifest.
-        Some(format!("path:{}", (self.0.path)(text(attributes, "name")?)))
+        Some(format!("path:{}", (self.0.path)(attributes.text("name")?)))
     }
 
     fn source(&self, attributes: &Attributes) -> Option<String> {
-        text(attributes, "key_source").map(str::to_owned)
+        attributes.text("key_source").map(str::to_owned)
     }
 
     fn settings(&self) -> &'static [&'static str] {
@@ -177,7 +177,7 @@ impl Resource for Repository {
 
     fn plan(&self, request: &PlanRequest, sources: &Sources) -> Result<Proposal, ProviderError> {
         let mut planned = request.desired.clone();
-        let name = text(&request.desired, "name").unwrap_or_default();
+        let name = request.desired.text("name").unwrap_or_default();
         let parts = || self.0.settings.iter().chain(KEYS).filter_map(|part| request.desired.get(*part));
         let (content, digest) = if parts().any(Value::is_unknown) {
             (Value::Unknown, Value::Unknown)
@@ -231,12 +231,12 @@ const WRITE: &str = include_str!("repository/write.sh");
 impl Repository {
     /// Returns the key that the manifest names.
     fn key(&self, attributes: &Attributes, sources: &Sources) -> Result<Option<Key>, ProviderError> {
-        let name = text(attributes, "name").unwrap_or_default();
-        let bytes = if let Some(key) = text(attributes, "key") {
+        let name = attributes.text("name").unwrap_or_default();
+        let bytes = if let Some(key) = attributes.text("key") {
             key.as_bytes().to_vec()
-        } else if let Some(key) = text(attributes, "key_base64") {
+        } else if let Some(key) = attributes.text("key_base64") {
             decode(key).map_err(|error| ProviderError::new(Class::Invalid, error).attribute("key_base64"))?
-        } else if let Some(path) = text(attributes, "key_source") {
+        } else if let Some(path) = attributes.text("key_source") {
             let source = sources.get(path).map_err(|error| error.attribute("key_source"))?;
             source.bytes.clone().ok_or_else(|| {
                 ProviderError::new(Class::Invalid, format!("{} is larger than 64 KiB", source.path.display()))
@@ -258,7 +258,7 @@ fn decode(text: &str) -> Result<Vec<u8>, String> {
 
 /// Returns the texts of a list in one line.
 pub(crate) fn words(attributes: &Attributes, name: &str) -> String {
-    texts(attributes, name).join(" ")
+    attributes.texts(name).join(" ")
 }
 
 /// Returns the further fields of the file.

@@ -1,10 +1,9 @@
 //! `ssh_apt_repository`: a package repository of apt.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes};
 use moorfast_engine::provider::Invalid;
 
 use super::repository::{Format, Key, Repository, options, words};
-use super::{flag, texts};
 
 /// The resource type `ssh_apt_repository`.
 pub(crate) static APT: Repository = Repository(&Format {
@@ -55,9 +54,9 @@ fn attributes() -> Vec<Attribute> {
 }
 
 fn validate(attributes: &Attributes) -> Vec<Invalid> {
-    let flat = texts(attributes, "suites").iter().any(|suite| suite.ends_with('/'));
-    let has_components = !texts(attributes, "components").is_empty();
-    let known = !texts(attributes, "suites").is_empty();
+    let flat = attributes.texts("suites").iter().any(|suite| suite.ends_with('/'));
+    let has_components = !attributes.texts("components").is_empty();
+    let known = !attributes.texts("suites").is_empty();
     let unknown = attributes.get("components").is_some_and(moorfast_engine::model::Value::is_unknown);
     (known && !unknown && flat == has_components)
         .then(|| match flat {
@@ -78,7 +77,7 @@ fn text(_: &str, attributes: &Attributes, key: Option<&Key>) -> String {
         ("Components", words(attributes, "components")),
         ("Architectures", words(attributes, "architectures")),
         ("Signed-By", key.map(|key| key.path.clone()).unwrap_or_default()),
-        ("Trusted", if flag(attributes, "trusted") { "yes".to_owned() } else { String::new() }),
+        ("Trusted", if attributes.flag("trusted") { "yes".to_owned() } else { String::new() }),
     ];
     for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
         text.push_str(&format!("{name}: {value}\n"));

@@ -1,10 +1,9 @@
 //! `ssh_dnf_repository`: a package repository of dnf.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes};
 use moorfast_engine::provider::Invalid;
 
 use super::repository::{Format, Key, Repository, options, words};
-use super::{flag, is_set, text};
 
 /// The resource type `ssh_dnf_repository`.
 pub(crate) static DNF: Repository = Repository(&Format {
@@ -40,7 +39,7 @@ fn attributes() -> Vec<Attribute> {
 }
 
 fn validate(attributes: &Attributes) -> Vec<Invalid> {
-    let given = ["baseurl", "metalink", "mirrorlist"].into_iter().filter(|name| is_set(attributes, name)).count();
+    let given = ["baseurl", "metalink", "mirrorlist"].into_iter().filter(|name| attributes.is_set(name)).count();
     let message = match given {
         0 => "missing required attribute: `baseurl`, `metalink` or `mirrorlist`",
         1 => return Vec::new(),
@@ -51,15 +50,15 @@ fn validate(attributes: &Attributes) -> Vec<Invalid> {
 }
 
 fn content(name: &str, attributes: &Attributes, key: Option<&Key>) -> String {
-    let written = |name: &str| text(attributes, name).unwrap_or_default().to_owned();
-    let description = if is_set(attributes, "description") { written("description") } else { name.to_owned() };
+    let written = |name: &str| attributes.text(name).unwrap_or_default().to_owned();
+    let description = if attributes.is_set("description") { written("description") } else { name.to_owned() };
     let fields = [
         ("name", description),
         ("baseurl", words(attributes, "baseurl")),
         ("metalink", written("metalink")),
         ("mirrorlist", written("mirrorlist")),
         ("enabled", "1".to_owned()),
-        ("gpgcheck", if flag(attributes, "trusted") { "0" } else { "1" }.to_owned()),
+        ("gpgcheck", if attributes.flag("trusted") { "0" } else { "1" }.to_owned()),
         ("gpgkey", key.map(|key| format!("file://{}", key.path)).unwrap_or_default()),
     ];
     let mut text = format!("# Written by moorfast.\n[{name}]\n");

@@ -1,13 +1,11 @@
 //! Rules for attributes of several types, beyond the schema.
 
-use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::model::{Attributes, ReadAttributes, Value};
 use moorfast_engine::provider::Invalid;
-
-use crate::attributes::text;
 
 /// Checks that the attribute `name` is an absolute path without `.` and `..`.
 pub(crate) fn absolute_path(attributes: &Attributes, name: &'static str) -> Option<Invalid> {
-    let path = text(attributes, name)?;
+    let path = attributes.text(name)?;
     let plain =
         path.starts_with('/') && path.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..");
     let fits = plain && !path.contains('\0');

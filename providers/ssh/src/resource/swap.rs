@@ -1,13 +1,13 @@
 //! `ssh_swap`: the use of swap.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Declaration, Observed, Operation, OperationAction, PlanRequest, Proposal, ProviderError, TargetKind,
 };
 use serde_json::json;
 
 use super::proposal::propose;
-use super::{Resource, ShellTask, TEXT_FILE, flag, texts};
+use super::{Resource, ShellTask, TEXT_FILE};
 use crate::object_answer::Answer;
 use crate::script::Section;
 use crate::sources::Sources;
@@ -92,14 +92,14 @@ impl Resource for Swap {
         let on = format!("{remember}\nsystemctl unmask swap.target\n{UNCOMMENT}\n{TEXT_FILE}{FSTAB}\nswapon -a\n{ANY}");
         Ok(ShellTask::long(match &operation.action {
             OperationAction::Delete => restore(&subject.private),
-            _ if flag(&subject.attributes, "enabled") => on,
+            _ if subject.attributes.flag("enabled") => on,
             _ => off,
         }))
     }
 
     fn initial_private_data(&self, _: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
         let observed = &observed?.attributes;
-        Some(json!({ "masked": !flag(observed, "at_boot"), "devices": texts(observed, "devices") }))
+        Some(json!({ "masked": !observed.flag("at_boot"), "devices": observed.texts("devices") }))
     }
 
     fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {

@@ -1,6 +1,6 @@
 //! `ssh_sysctl`: a kernel parameter, now and at boot.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Class, Consequence, Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal,
     ProviderError, TargetKind,
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::proposal::propose;
 use super::sysctl_boot::{self, slashed};
 use super::sysctl_value::{is_same, plain};
-use super::{Resource, ShellTask, text};
+use super::{Resource, ShellTask};
 use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{Section, quote};
@@ -41,7 +41,7 @@ impl Resource for Sysctl {
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let mut invalid = Vec::new();
-        if let Some(name) = text(attributes, "name") {
+        if let Some(name) = attributes.text("name") {
             let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:@".contains(c));
             let parts = slashed(name).split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
             let message = format!("`{name}` is not a valid name of a kernel parameter");
@@ -53,7 +53,7 @@ impl Resource for Sysctl {
                 invalid.push(Invalid { attribute: Some("name"), message, help });
             }
         }
-        if text(attributes, "value").is_some_and(|value| value.trim().contains(['\n', '\0'])) {
+        if attributes.text("value").is_some_and(|value| value.trim().contains(['\n', '\0'])) {
             let message = "value must be a single line".to_owned();
             invalid.push(Invalid::new("value", message));
         }
@@ -61,7 +61,7 @@ impl Resource for Sysctl {
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
-        Some(format!("sysctl:{}", slashed(text(attributes, "name")?)))
+        Some(format!("sysctl:{}", slashed(attributes.text("name")?)))
     }
 
     fn questions(&self, subject: &Subject, _: &Answer) -> Vec<Question> {
@@ -73,7 +73,7 @@ impl Resource for Sysctl {
         let Some(parameter) = answer.node.parameter(&name) else { return Ok(None) };
         let desired = subject.text("value").map(plain);
         // The recorded spelling comes first, so that another spelling in the manifest is not drift.
-        let recorded = |name: &str| subject.recorded.as_ref().and_then(|r| text(r, name)).map(plain);
+        let recorded = |name: &str| subject.recorded.as_ref().and_then(|r| r.text(name)).map(plain);
         let spelled = |name: &str, value: &str| {
             let mut known = [recorded(name), desired.clone()].into_iter().flatten();
             known.find(|known| is_same(known, value)).unwrap_or_else(|| plain(value))
@@ -119,8 +119,8 @@ impl Resource for Sysctl {
 
     fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
         let mut planned = request.desired.clone();
-        if let Some(value) = text(&planned, "value").map(plain) {
-            let shown = |name: &str| text(&request.observed.as_ref()?.attributes, name).map(str::to_owned);
+        if let Some(value) = planned.text("value").map(plain) {
+            let shown = |name: &str| request.observed.as_ref()?.attributes.text(name).map(str::to_owned);
             let is_set = |name: &str| shown(name).is_some_and(|now| is_same(&now, &value));
             let settled = is_set("value") && is_set("boot_value");
             for name in ["value", "boot_value"] {
@@ -142,10 +142,10 @@ impl Resource for Sysctl {
             let back = subject.private["before"].as_str().map(restore).unwrap_or_default();
             return Ok(ShellTask::quick(format!("{start}rm -f -- \"$F\" \"$Z\"\n{back}")));
         }
-        let value = plain(text(&subject.attributes, "value").unwrap_or_default());
-        let name = slashed(text(&subject.attributes, "name").unwrap_or_default());
+        let value = plain(subject.attributes.text("value").unwrap_or_default());
+        let name = slashed(subject.attributes.text("name").unwrap_or_default());
         let before = operation.observed.as_ref();
-        let is_set = before.and_then(|o| text(&o.attributes, "value")).is_some_and(|now| is_same(now, &value));
+        let is_set = before.and_then(|o| o.attributes.text("value")).is_some_and(|now| is_same(now, &value));
         let shown = match subject.attributes.get("value").is_some_and(Value::is_sensitive) {
             true => "the value".to_owned(),
             false => format!("the value `{value}`"),
@@ -207,7 +207,7 @@ fn places(subject: &Subject) -> String {
 /// Returns why an apply would fail.
 fn obstacle(proposal: &Proposal, observed: &Observed) -> Option<String> {
     let private = |name: &str| &observed.private[name];
-    let (now, then) = (text(&observed.attributes, "value"), text(&proposal.planned, "value"));
+    let (now, then) = (observed.attributes.text("value"), proposal.planned.text("value"));
     if then.is_some() && now != then && private("writable") == false {
         let fixed = private("mode").as_str().is_some_and(|mode| !mode.starts_with(['2', '3', '6', '7']));
         return Some(match (fixed, private("root") == true) {
@@ -216,11 +216,10 @@ fn obstacle(proposal: &Proposal, observed: &Observed) -> Option<String> {
             (false, false) => "only root can change the parameter".to_owned(),
         });
     }
-    let name = slashed(text(&observed.attributes, "name")?);
+    let name = slashed(observed.attributes.text("name")?);
     let [_, late] = boot_files(&name);
     let file = private("boot_file").as_str()?;
-    let boot =
-        text(&proposal.planned, "boot_value").filter(|then| text(&observed.attributes, "boot_value") != Some(*then));
+    let boot = proposal.planned.text("boot_value").filter(|then| observed.attributes.text("boot_value") != Some(*then));
     let last = late.rsplit('/').next().unwrap_or_default();
     (boot.is_some() && file.rsplit('/').next().unwrap_or_default() > last)
         .then(|| format!("{file} sets another value at boot, after the file of moorfast"))

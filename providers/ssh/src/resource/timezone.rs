@@ -1,6 +1,6 @@
 //! `ssh_timezone`: the time zone of a node.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Declaration, Invalid, Need, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction,
     ProviderError, TargetKind,
@@ -8,7 +8,7 @@ use moorfast_engine::provider::{
 use serde_json::json;
 
 use super::proposal::propose;
-use super::{Resource, ShellTask, TEXT_FILE, not_sensitive, path_obstacle, text};
+use super::{Resource, ShellTask, TEXT_FILE, not_sensitive, path_obstacle};
 use crate::object_answer::Answer;
 use crate::script::{Section, quote};
 use crate::sources::Sources;
@@ -51,7 +51,7 @@ impl Resource for Timezone {
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let sensitive = not_sensitive(attributes, "name", "every user of the node can see its time zone");
-        let invalid = text(attributes, "name").filter(|name| !is_name(name)).map(|name| Invalid {
+        let invalid = attributes.text("name").filter(|name| !is_name(name)).map(|name| Invalid {
             attribute: Some("name"),
             message: format!("`{name}` is not a valid name of a time zone"),
             help: Some("write a name such as Europe/Berlin; `timedatectl list-timezones` lists them".to_owned()),
@@ -101,7 +101,7 @@ impl Resource for Timezone {
             return Ok(ShellTask::quick(restore(&subject.private)));
         }
         let name = subject.text("name").unwrap_or_default();
-        let now = operation.observed.as_ref().and_then(|o| text(&o.attributes, "name"));
+        let now = operation.observed.as_ref().and_then(|o| o.attributes.text("name"));
         let set_link = if now == Some(name) { "" } else { "set_link \"$Z\"" };
         Ok(ShellTask::quick(format!(
             "{FUNCTIONS}{TEXT_FILE}Z={zone}

@@ -7,7 +7,7 @@ mod install;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value, named};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value, named};
 use moorfast_engine::provider::{
     Class, Consequence, Declaration, Invalid, Need, Observed, Operation, OperationAction, PlanRequest, Proposal,
     ProposedAction, ProviderError, TargetKind,
@@ -15,7 +15,7 @@ use moorfast_engine::provider::{
 use serde_json::json;
 
 use super::proposal::{is_equal, propose};
-use super::{Resource, ShellTask, absolute_path, flag, is_set, parent, text};
+use super::{Resource, ShellTask, absolute_path, parent};
 use crate::duration;
 use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
@@ -72,19 +72,19 @@ impl Resource for Unit {
             help: Some(help.to_owned()),
         };
         let mut found: Vec<Invalid> = absolute_path(attributes, "path").into_iter().collect();
-        if let Some(path) = text(attributes, "path").filter(|_| found.is_empty()) {
+        if let Some(path) = attributes.text("path").filter(|_| found.is_empty()) {
             let file = path.rsplit('/').next();
             if !FOLDERS.contains(&parent(path)) {
                 let message = format!("systemd reads no units in `{}`", parent(path));
                 found.push(invalid("path", message, &format!("choose one of {}", FOLDERS.join(", "))));
-            } else if text(attributes, "name").is_some_and(|name| Some(name) != file) {
+            } else if attributes.text("name").is_some_and(|name| Some(name) != file) {
                 let message = format!("`{path}` is not the file of the unit");
                 found.push(invalid("path", message, "the file must have the name of the unit"));
             }
         }
         const KINDS: &[&str] =
             &["service", "socket", "timer", "mount", "automount", "path", "target", "slice", "swap", "scope", "device"];
-        if let Some(name) = text(attributes, "name") {
+        if let Some(name) = attributes.text("name") {
             let ends = name.rsplit_once('.').is_some_and(|(stem, kind)| !stem.is_empty() && KINDS.contains(&kind));
             let fits = ends && name.chars().all(|c| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c));
             if !fits {
@@ -95,27 +95,27 @@ impl Resource for Unit {
                 ));
             }
         }
-        if is_set(attributes, "content") && flag(attributes, "masked") {
+        if attributes.is_set("content") && attributes.flag("masked") {
             found.push(invalid(
                 "masked",
                 "a unit with content cannot be masked".to_owned(),
                 "a mask replaces the unit file: remove content or masked",
             ));
         }
-        if flag(attributes, "masked") && text(attributes, "state") == Some("running") {
+        if attributes.flag("masked") && attributes.text("state") == Some("running") {
             found.push(invalid("masked", "a masked unit cannot run".to_owned(), "remove state or masked"));
         }
-        if flag(attributes, "masked") && flag(attributes, "enabled") {
+        if attributes.flag("masked") && attributes.flag("enabled") {
             found.push(invalid("masked", "a masked unit cannot be enabled".to_owned(), "remove enabled or masked"));
         }
-        if is_template(attributes) && is_set(attributes, "state") {
+        if is_template(attributes) && attributes.is_set("state") {
             found.push(invalid(
                 "state",
                 "a template cannot have a state".to_owned(),
                 "write the state of an instance: a resource with the name getty@tty1.service",
             ));
         }
-        if flag(attributes, "enabled")
+        if attributes.flag("enabled")
             && let Some(assignments) = written_install(attributes)
         {
             if assignments.is_empty() {
@@ -145,7 +145,7 @@ impl Resource for Unit {
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
-        Some(format!("unit:{}", text(attributes, "name")?))
+        Some(format!("unit:{}", attributes.text("name")?))
     }
 
     fn settings(&self) -> &'static [&'static str] {
@@ -174,7 +174,7 @@ impl Resource for Unit {
 
     fn observe(&self, subject: &Subject, answer: &Answer) -> Result<Option<Observed>, ProviderError> {
         let Some(status) = subject.text("name").and_then(|name| answer.node.unit(name)) else { return Ok(None) };
-        let managed = is_set(&subject.attributes, "content");
+        let managed = subject.attributes.is_set("content");
         let content = answer.own.text("content");
         let missing = if managed { content.is_none() } else { status.load == "not-found" };
         if missing {
@@ -194,7 +194,7 @@ impl Resource for Unit {
             .enumerate()
             .filter_map(|(index, name)| Some((name, Value::from(answer.own.text(&format!("drop_in.{index}"))?))))
             .collect();
-        if !drop_ins::names(subject).is_empty() || is_set(&subject.attributes, "drop_ins") {
+        if !drop_ins::names(subject).is_empty() || subject.attributes.is_set("drop_ins") {
             put("drop_ins", Value::Map(drop_ins));
         }
         let desired = |name: &str| subject.attributes.get(name).and_then(Value::as_bool).unwrap_or_default();
@@ -222,19 +222,19 @@ impl Resource for Unit {
 
     fn plan(&self, request: &PlanRequest, _: &Sources) -> Result<Proposal, ProviderError> {
         let mut planned = request.desired.clone();
-        if is_set(&planned, "content") && !is_set(&planned, "path") {
+        if planned.is_set("content") && !planned.is_set("path") {
             let subject = Subject { attributes: planned.clone(), ..Subject::default() };
             planned.insert("path".to_owned(), Value::from(file(&subject)));
         }
         planned.insert("restart_pending".to_owned(), Value::from(false));
         let there = |o: &Observed| o.attributes.get("drop_ins").and_then(Value::as_map).is_some_and(|m| !m.is_empty());
-        if !is_set(&planned, "drop_ins") && request.observed.as_ref().is_some_and(there) {
+        if !planned.is_set("drop_ins") && request.observed.as_ref().is_some_and(there) {
             planned.insert("drop_ins".to_owned(), Value::Map(BTreeMap::new()));
         }
         let mut proposal = propose(self, request, planned);
         if let (Some(observed), Some(why)) = (&request.observed, restart_reason(request, &proposal)) {
-            let now = text(&observed.attributes, "state").unwrap_or_default();
-            let restarts = match text(&request.desired, "state") {
+            let now = observed.attributes.text("state").unwrap_or_default();
+            let restarts = match request.desired.text("state") {
                 Some("stopped") => false,
                 Some(_) => now != "stopped",
                 None => now == "running",
@@ -261,7 +261,7 @@ impl Resource for Unit {
             let task = ShellTask::long(change::apply(operation, subject));
             return Ok(ShellTask { limit: Some(Duration::from_secs(300)), ..task });
         }
-        let is_managed = is_set(&subject.attributes, "content");
+        let is_managed = subject.attributes.is_set("content");
         Ok(ShellTask::long(if is_managed { change::remove(subject) } else { change::restore(subject) }))
     }
 
@@ -278,17 +278,17 @@ impl Resource for Unit {
     }
 
     fn initial_private_data(&self, desired: &Attributes, observed: Option<&Observed>) -> Option<serde_json::Value> {
-        if is_set(desired, "content") {
+        if desired.is_set("content") {
             return None;
         }
         let observed = observed.map(|o| &o.attributes);
-        let is = |name: &str| observed.is_some_and(|o| flag(o, name));
-        let running = observed.and_then(|o| text(o, "state")) == Some("running");
+        let is = |name: &str| observed.is_some_and(|o| o.flag(name));
+        let running = observed.and_then(|o| o.text("state")) == Some("running");
         Some(json!({ "enabled": is("enabled"), "masked": is("masked"), "running": running }))
     }
 
     fn private(&self, subject: &Subject, answer: &Section) -> serde_json::Value {
-        let found = !subject.private["enabled"].is_null() || is_set(&subject.attributes, "content");
+        let found = !subject.private["enabled"].is_null() || subject.attributes.is_set("content");
         let mut private = match answer.text("before").filter(|_| !found) {
             Some(before) => {
                 let (file_state, active) = before.split_once(' ').unwrap_or_default();
@@ -331,12 +331,12 @@ fn restart_reason(request: &PlanRequest, proposal: &Proposal) -> Option<String> 
     if changes("content") || changes("drop_ins") {
         return Some("its definition changes".to_owned());
     }
-    flag(observed, "restart_pending").then(|| "it runs an older definition".to_owned())
+    observed.flag("restart_pending").then(|| "it runs an older definition".to_owned())
 }
 
 /// Returns the assignments of all `[Install]` sections of the manifest, or `None` if a text is unknown or not in the manifest.
 fn written_install(attributes: &Attributes) -> Option<Vec<&str>> {
-    let mut assignments = install::of(text(attributes, "content")?);
+    let mut assignments = install::of(attributes.text("content")?);
     match attributes.get("drop_ins").filter(|v| !v.is_null()) {
         None => {}
         Some(drop_ins) => {
@@ -349,13 +349,13 @@ fn written_install(attributes: &Attributes) -> Option<Vec<&str>> {
 }
 
 fn is_template(attributes: &Attributes) -> bool {
-    text(attributes, "name").is_some_and(|name| name.contains("@."))
+    attributes.text("name").is_some_and(|name| name.contains("@."))
 }
 
 /// Whether the unit file that moorfast wrote is no longer in the manifest.
 fn removes_unit_file(request: &PlanRequest) -> bool {
     let recorded = request.recorded.as_ref().is_some_and(|record| record.attributes.contains_key("content"));
-    recorded && !is_set(&request.desired, "content")
+    recorded && !request.desired.is_set("content")
 }
 
 /// Checks that the unit still exists after it is disabled.
@@ -363,7 +363,7 @@ fn removes_unit_file(request: &PlanRequest) -> bool {
 /// # Errors
 /// If the name is an alias that exists only while the unit is enabled.
 fn check_alias_remains(request: &PlanRequest, observed: &Observed) -> Result<(), ProviderError> {
-    let name = text(&request.desired, "name").unwrap_or_default();
+    let name = request.desired.text("name").unwrap_or_default();
     let id = observed.private["id"].as_str().unwrap_or(name);
     let disabled = request.desired.get("enabled").and_then(Value::as_bool) == Some(false);
     if !disabled || id == name || id.is_empty() || observed.private["linked"] != true {
@@ -375,7 +375,7 @@ fn check_alias_remains(request: &PlanRequest, observed: &Observed) -> Result<(),
 
 /// Returns why an apply of `request` would fail.
 fn obstacle(request: &PlanRequest, observed: &Observed) -> Option<String> {
-    let becomes = |name: &str| flag(&request.desired, name) && !flag(&observed.attributes, name);
+    let becomes = |name: &str| request.desired.flag(name) && !observed.attributes.flag(name);
     let private = |name: &str| observed.private[name] == true;
     if removes_unit_file(request) {
         return (!private("elsewhere")).then(|| "no package provides the unit once its file is removed".to_owned());
@@ -385,7 +385,7 @@ fn obstacle(request: &PlanRequest, observed: &Observed) -> Option<String> {
         return Some("the file of the unit is in /etc, where the mask would be".to_owned());
     }
     let fixed = matches!(file_state, "static" | "generated" | "transient" | "");
-    let redefined = is_set(&request.desired, "content") || is_set(&request.desired, "drop_ins");
+    let redefined = request.desired.is_set("content") || request.desired.is_set("drop_ins");
     (becomes("enabled") && fixed && !redefined).then(|| match file_state {
         "static" => "the unit is static: it has no [Install] section, so it cannot be enabled".to_owned(),
         _ => "the unit has no file of its own, so it cannot be enabled".to_owned(),
@@ -397,5 +397,5 @@ pub(crate) const MISSING: &str = "the unit does not exist (install its package f
 
 /// Whether a unit with these attributes must exist before it is changed.
 pub(crate) fn must_exist(attributes: &Attributes) -> bool {
-    !is_set(attributes, "content") && !flag(attributes, "masked")
+    !attributes.is_set("content") && !attributes.flag("masked")
 }

@@ -1,6 +1,6 @@
 //! `ssh_user`: an account.
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Declaration, Invalid, Observed, Operation, OperationAction, PlanRequest, Proposal, ProposedAction, ProviderError,
     TargetKind,
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::account::{self, name_rule, number_rule};
 use super::proposal::propose;
-use super::{Resource, ShellTask, absolute_path, flag, is_set, text, texts};
+use super::{Resource, ShellTask, absolute_path};
 use crate::object_answer::Answer;
 use crate::question::{Question, Topic};
 use crate::script::{Section, print_bytes, quote};
@@ -61,7 +61,7 @@ impl Resource for User {
         invalid.extend(number_rule(attributes, "uid"));
         invalid.extend(["home", "shell"].iter().filter_map(|name| absolute_path(attributes, name)));
         for name in ["comment", "shell", "home"] {
-            if text(attributes, name).is_some_and(|t| t.contains([':', '\n'])) {
+            if attributes.text(name).is_some_and(|t| t.contains([':', '\n'])) {
                 let message = format!("{name} must not contain a colon or a line break");
                 invalid.push(Invalid::new(name, message));
             }
@@ -70,7 +70,7 @@ impl Resource for User {
     }
 
     fn identity(&self, attributes: &Attributes) -> Option<String> {
-        Some(format!("user:{}", text(attributes, "name")?))
+        Some(format!("user:{}", attributes.text("name")?))
     }
 
     fn settings(&self) -> &'static [&'static str] {
@@ -107,8 +107,8 @@ impl Resource for User {
         let further: Vec<(&str, &str)> = groups.filter(|group| *group != primary).collect();
         // The recorded spelling comes first, so that another spelling in the manifest is not drift.
         let recorded = subject.recorded.as_ref();
-        let mut known = recorded.map(|r| texts(r, "groups")).unwrap_or_default();
-        known.extend(texts(&subject.attributes, "groups"));
+        let mut known = recorded.map(|r| r.texts("groups")).unwrap_or_default();
+        known.extend(subject.attributes.texts("groups"));
         let as_known = |(name, number): &(&str, &str)| {
             let known = known.iter().find(|known| account::is_same(known, name, number));
             known.cloned().unwrap_or_else(|| (*name).to_owned())
@@ -116,7 +116,7 @@ impl Resource for User {
         let mut further_shown: Vec<String> = further.iter().map(as_known).collect();
         further_shown.sort();
         let is_primary = |group: &&str| account::is_same(group, primary.0, primary.1);
-        let group = recorded.and_then(|r| text(r, "group")).filter(is_primary).or(subject.text("group"));
+        let group = recorded.and_then(|r| r.text("group")).filter(is_primary).or(subject.text("group"));
         let mut attributes = Attributes::new();
         let mut put = |name: &str, value: Value| attributes.insert(name.to_owned(), value);
         if let Some(name) = subject.attributes.get("name") {
@@ -151,13 +151,13 @@ impl Resource for User {
         let start = format!("U={}", quote(subject.text("name").unwrap_or_default()));
         let body = match &operation.action {
             OperationAction::Delete if subject.private["made"] == true => {
-                let home = if flag(attributes, "remove_home") { "-r" } else { "" };
+                let home = if attributes.flag("remove_home") { "-r" } else { "" };
                 format!("if getent passwd -- \"$U\" >/dev/null; then userdel {home} -- \"$U\"; fi")
             }
             OperationAction::Delete => "note 'the account existed before moorfast and is kept'".to_owned(),
             OperationAction::Create(_) => {
-                let home = if flag(attributes, "create_home") { "-m" } else { "-M" };
-                let system = if flag(attributes, "system") { "-r" } else { "" };
+                let home = if attributes.flag("create_home") { "-m" } else { "-M" };
+                let system = if attributes.flag("system") { "-r" } else { "" };
                 let options = format!("{home} {system} {}", options(attributes, None));
                 format!("{}\nfield made yes\n{}", add(&options, attributes), keys(attributes))
             }
@@ -167,9 +167,9 @@ impl Resource for User {
                 let attributes: Attributes = attributes.clone().into_iter().chain(back.clone()).collect();
                 let options = options(&attributes, before);
                 let change = if options.is_empty() { ":".to_owned() } else { format!("usermod {options} -- \"$U\"") };
-                let home = match text(&attributes, "home") {
+                let home = match attributes.text("home") {
                     Some(home)
-                        if flag(&attributes, "create_home") && before.and_then(|b| text(b, "home")) != Some(home) =>
+                        if attributes.flag("create_home") && before.and_then(|b| b.text("home")) != Some(home) =>
                     {
                         format!("D={}\n{MOVE_HOME}\n", quote(home))
                     }
@@ -202,7 +202,7 @@ impl Resource for User {
             private.entry(name).or_insert(found);
         }
         if answer.status == Some(0) {
-            private.retain(|name, _| !LISTS.contains(&name.as_str()) || is_set(&subject.attributes, name));
+            private.retain(|name, _| !LISTS.contains(&name.as_str()) || subject.attributes.is_set(name));
         }
         if private.is_empty() { serde_json::Value::Null } else { private.into() }
     }
@@ -219,16 +219,16 @@ impl User {
         let further: Vec<_> = known["further"].as_array().into_iter().flatten().filter_map(pair).collect();
         let primary = pair(&known["primary"]);
         let is_primary = |group: &str| primary.iter().any(|(name, number)| account::is_same(group, name, number));
-        if let (true, Some(shown)) = (as_shown && text(&planned, "group").is_some_and(is_primary), observed) {
+        if let (true, Some(shown)) = (as_shown && planned.text("group").is_some_and(is_primary), observed) {
             planned.extend(shown.attributes.get("group").map(|group| ("group".to_owned(), group.clone())));
         }
-        let primary = match text(&planned, "group") {
+        let primary = match planned.text("group") {
             Some(desired) if !is_primary(desired) => Some((desired.to_owned(), desired.to_owned())),
             _ => primary,
         };
         let shown = match as_shown {
-            true => observed.map(|o| texts(&o.attributes, "groups")).unwrap_or_default(),
-            false => texts(&planned, "groups"),
+            true => observed.map(|o| o.attributes.texts("groups")).unwrap_or_default(),
+            false => planned.texts("groups"),
         };
         rewrite(&mut planned, "groups", |groups| {
             let is_primary =
@@ -245,7 +245,7 @@ impl User {
             groups
         });
         rewrite(&mut planned, "authorized_keys", |keys| lines(&keys.join("\n")));
-        let keys = is_set(&planned, "authorized_keys");
+        let keys = planned.is_set("authorized_keys");
         if keys {
             planned.insert("keys_trusted".to_owned(), Value::from(true));
         }
@@ -259,7 +259,7 @@ impl User {
             .planned
             .get("home")
             .is_some_and(|home| observed.is_some_and(|o| o.attributes.get("home") != Some(home)));
-        if moves && flag(&request.desired, "create_home") {
+        if moves && request.desired.flag("create_home") {
             proposal.notes.push("the content of the old home moves to the new one".to_owned());
         }
         proposal
@@ -271,8 +271,8 @@ fn previous_lists(desired: &Attributes, observed: Option<&Attributes>) -> serde_
     let found = |name: &&str| {
         let list = observed.and_then(|o| o.get(*name));
         let secret = list.is_some_and(|list| list != &list.reveal_deep());
-        (is_set(desired, name) && !secret)
-            .then(|| ((*name).to_owned(), json!(observed.map(|o| texts(o, name)).unwrap_or_default())))
+        (desired.is_set(name) && !secret)
+            .then(|| ((*name).to_owned(), json!(observed.map(|o| o.texts(name)).unwrap_or_default())))
     };
     LISTS.iter().filter_map(found).collect()
 }
@@ -280,7 +280,7 @@ fn previous_lists(desired: &Attributes, observed: Option<&Attributes>) -> serde_
 /// Returns the lists that were removed from the manifest, with their values from before moorfast.
 fn restored_lists(desired: &Attributes, recorded: Option<&Record>) -> Attributes {
     let found = |name: &&str| {
-        let items = recorded?.private[*name].as_array().filter(|_| !is_set(desired, name))?;
+        let items = recorded?.private[*name].as_array().filter(|_| !desired.is_set(name))?;
         let items: Vec<String> = items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect();
         Some(((*name).to_owned(), Value::from(items)))
     };
@@ -290,7 +290,7 @@ fn restored_lists(desired: &Attributes, recorded: Option<&Record>) -> Attributes
 /// Whether the keys of the account are read: they are in the manifest, or were removed from it.
 fn reads_keys(subject: &Subject) -> bool {
     let left = subject.recorded.is_some() && subject.private["authorized_keys"].is_array();
-    is_set(&subject.attributes, "authorized_keys") || left
+    subject.attributes.is_set("authorized_keys") || left
 }
 
 /// Returns why sshd with StrictModes refuses the keys of the account `uid`, one line per path.
@@ -319,7 +319,7 @@ fn key_problems(uid: &str, home: &str, answer: &Section) -> Vec<String> {
 
 /// Returns shell that creates the account. useradd creates an unusual name only with `--badname`.
 fn add(options: &str, attributes: &Attributes) -> String {
-    if text(attributes, "name").is_none_or(account::is_portable) {
+    if attributes.text("name").is_none_or(account::is_portable) {
         return format!("useradd {options} -- \"$U\"");
     }
     format!(
@@ -333,7 +333,7 @@ fn rewrite(attributes: &mut Attributes, name: &str, new: impl FnOnce(Vec<String>
         return;
     };
     let hidden = value.is_sensitive();
-    let value = Value::from(new(texts(attributes, name)));
+    let value = Value::from(new(attributes.texts(name)));
     attributes.insert(name.to_owned(), if hidden { value.sensitive() } else { value });
 }
 
@@ -348,24 +348,24 @@ fn options(attributes: &Attributes, before: Option<&Attributes>) -> String {
     let mut options = Vec::new();
     let plain = [("comment", "-c"), ("home", "-d"), ("shell", "-s"), ("group", "-g")];
     for (name, option) in plain.iter().filter(|(name, _)| differs(name)) {
-        if let Some(value) = text(attributes, name) {
+        if let Some(value) = attributes.text(name) {
             options.push(format!("{option} {}", quote(value)));
         }
     }
     if let Some(uid) = attributes.get("uid").and_then(Value::as_i64).filter(|_| differs("uid")) {
         options.push(format!("-u {uid}"));
     }
-    if is_set(attributes, "groups") && differs("groups") {
-        options.push(format!("-G {}", quote(&texts(attributes, "groups").join(","))));
+    if attributes.is_set("groups") && differs("groups") {
+        options.push(format!("-G {}", quote(&attributes.texts("groups").join(","))));
     }
     options.join(" ")
 }
 
 fn keys(attributes: &Attributes) -> String {
-    if !is_set(attributes, "authorized_keys") {
+    if !attributes.is_set("authorized_keys") {
         return String::new();
     }
-    let keys = lines(&texts(attributes, "authorized_keys").join("\n"));
+    let keys = lines(&attributes.texts("authorized_keys").join("\n"));
     let text: String = keys.iter().map(|key| format!("{key}\n")).collect();
     format!(
         "X=$(getent passwd -- \"$U\")\n{ENTER_SSH_FOLDER}\n{} | {{ exec 5<&0 </dev/null\n{WRITE_KEYS}}}",

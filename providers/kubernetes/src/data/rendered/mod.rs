@@ -6,7 +6,7 @@ mod result;
 mod secrets;
 
 use async_trait::async_trait;
-use moorfast_engine::model::{Attribute, Attributes, Kind, Schema, Value};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
 use moorfast_engine::provider::{
     Class, Context, DataRequest, Declaration, Invalid, LocalAccess, ProviderError, Redaction, TargetKind,
 };
@@ -104,7 +104,7 @@ impl Data for RenderedData {
     }
 
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
-        let is_set = |name: &&str| attributes.get(*name).is_some_and(|value| !value.is_null());
+        let is_set = |name: &&str| attributes.is_set(name);
         let mut found = Vec::new();
         match (is_set(&"chart"), is_set(&"kustomization")) {
             (true, true) => {

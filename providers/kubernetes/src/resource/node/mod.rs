@@ -255,7 +255,7 @@ impl Compared {
                 attributes.get("labels").and_then(Value::as_map).into_iter().flatten().map(|(name, _)| name.clone()),
             );
             compared.taints.extend(Taint::read_all(attributes));
-            let is_declared = |name: &&&str| attributes.get(**name).is_some_and(|v| !v.is_null());
+            let is_declared = |name: &&&str| attributes.is_set(name);
             compared.unschedulable |= is_declared(&&"unschedulable");
             compared.declared.extend(["labels", "taints"].iter().filter(is_declared));
         }

@@ -38,7 +38,7 @@ struct ObjectPlan {
 /// Plans an instance.
 pub(super) async fn plan(cluster: &Cluster, request: &PlanRequest) -> Result<Proposal, ProviderError> {
     let declared = read_declared(&request.desired)?;
-    let is_yaml = matches!(declared, Declared::Yaml(_)) || request.desired.get("yaml").is_some_and(|v| !v.is_null());
+    let is_yaml = matches!(declared, Declared::Yaml(_)) || request.desired.is_set("yaml");
     if declared == Declared::Unknown {
         return Ok(unknown_objects(request, is_yaml));
     }

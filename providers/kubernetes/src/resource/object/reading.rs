@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use futures::future::join_all;
-use moorfast_engine::model::Value;
+use moorfast_engine::model::{ReadAttributes, Value};
 use moorfast_engine::provider::{Observed, ProviderError, ReadRequest};
 use serde_json::Value as Json;
 
@@ -173,7 +173,7 @@ fn observe(lookups: &[Lookup], request: &ReadRequest, found: &Found) -> Result<O
 
 fn is_yaml(request: &ReadRequest) -> bool {
     match &request.desired {
-        Some(desired) => desired.get("yaml").is_some_and(|v| !v.is_null()),
+        Some(desired) => desired.is_set("yaml"),
         None => request.recorded.as_ref().is_some_and(|r| r.attributes.contains_key("objects")),
     }
 }

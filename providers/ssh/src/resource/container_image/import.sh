@@ -5,7 +5,6 @@ if [ -z "$(command -v ctr)" ]; then
   printf %s 'install containerd with ssh_package' | blob help
   fail failed 'ctr is not installed'
 fi
-images() { ctr --namespace "$C" images "$@"; }
 entries() { tar -xOf "$T" manifest.json 2>/dev/null || tar -xOf "$T" index.json 2>/dev/null || true; }
 X=$(entries | tr -d '\134' | grep -o '"[^" ]*/[^" ]*[:@][^" ]*"' | tr -d '"' | sort -u || true)
 case "
@@ -23,10 +22,10 @@ images import "$T" >&2
 # The CRI plugin of containerd, which the kubelet uses, replaces the labels of a new image a moment after its import.
 if [ "$C" = k8s.io ]; then
   tries=50
-  while case $(images list "name==$I") in *io.cri-containerd.image=managed*) false ;; esac && [ "$tries" -gt 0 ]; do
+  while case $(list_image) in *io.cri-containerd.image=managed*) false ;; esac && [ "$tries" -gt 0 ]; do
     tries=$((tries - 1)); sleep 0.1
   done
 fi
-D=$(images list "name==$I" | while read -r A _ D _; do [ "$A" != "$I" ] || printf %s "$D"; done)
+D=$(digest)
 [ -n "$D" ] || fail failed "containerd has no image $I after the import"
 images label "$I" "moorfast.archive=$sha256@$D" >/dev/null

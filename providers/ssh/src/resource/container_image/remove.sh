@@ -1,8 +1,7 @@
 # shellcheck shell=sh disable=SC2154
-# Removes the image `$I`, and the entry by which Kubernetes finds the image by its ID, if no other name of the image is left.
-images() { ctr --namespace "$C" images "$@"; }
-if [ -n "$(command -v ctr)" ] && X=$(images list "name==$I" 2>&1); then
-  D=$(printf '%s\n' "$X" | while read -r A _ D _; do [ "$A" != "$I" ] || printf %s "$D"; done)
+# Removes the image `$I`. Kubernetes finds an image by its ID through an entry of its own, which is removed with the last name of the image.
+if [ -n "$(command -v ctr)" ]; then
+  D=$(digest 2>/dev/null)
   if [ -n "$D" ]; then
     images remove "$I" >/dev/null
     X=$(images list "target.digest==$D" | while read -r A _ E _; do [ "$E" != "$D" ] || printf '%s\n' "$A"; done)

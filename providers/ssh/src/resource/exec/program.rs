@@ -1,9 +1,8 @@
 //! The program that a command or a script starts first, which the node must have.
 
-use moorfast_engine::model::Attributes;
+use moorfast_engine::model::{Attributes, ReadAttributes};
 
 use super::user_script::UserScript;
-use crate::attributes::text;
 
 /// The program that a command or a script starts first.
 pub(crate) struct Program<'a> {
@@ -28,7 +27,7 @@ impl Program<'_> {
 
 /// Returns the program that an `ssh_exec` needs, if the node can look it up: not relative to `working_directory`, and not in a `PATH` of `environment`.
 pub(crate) fn program(attributes: &Attributes) -> Option<Program<'_>> {
-    let program = match text(attributes, "script").map(UserScript::of) {
+    let program = match attributes.text("script").map(UserScript::of) {
         Some(UserScript::Sh(_)) => return None,
         Some(UserScript::Interpreted { interpreter: "/usr/bin/env", argument, .. })
             if !argument.is_empty() && !argument.starts_with('-') && !argument.contains('=') =>

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::model::{Attributes, ReadAttributes, Value};
 use moorfast_engine::provider::Operation;
 
 use super::drop_ins::{self, DropIn};
 use super::{file, install, must_exist};
 use crate::duration;
+use crate::resource::parent;
 use crate::resource::proposal::is_equal;
-use crate::resource::{flag, is_set, parent, text};
 use crate::script::{print_bytes, quote};
 use crate::subject::Subject;
 
@@ -38,12 +38,12 @@ pub(super) fn apply(operation: &Operation, subject: &Subject) -> String {
     let attributes = &subject.attributes;
     let before = operation.observed.as_ref().map(|o| &o.attributes);
     let differs =
-        |name: &str| is_set(attributes, name) && !is_equal(before.and_then(|b| b.get(name)), attributes.get(name));
+        |name: &str| attributes.is_set(name) && !is_equal(before.and_then(|b| b.get(name)), attributes.get(name));
     let drop_ins = drop_ins::changed(attributes, before);
     let redefined = differs("content") || !drop_ins.is_empty();
-    let pending = before.is_some_and(|b| flag(b, "restart_pending"));
+    let pending = before.is_some_and(|b| b.flag("restart_pending"));
     let restart = redefined || pending || !operation.triggers.is_empty();
-    let resumed = operation.recorded.as_ref().is_some_and(|r| r.incomplete) && is_set(attributes, "content");
+    let resumed = operation.recorded.as_ref().is_some_and(|r| r.incomplete) && attributes.is_set("content");
     let moves_links = resumed
         || differs("content") && installs(before) != installs(Some(attributes))
         || drop_ins.iter().any(DropIn::changes_install);
@@ -53,12 +53,12 @@ pub(super) fn apply(operation: &Operation, subject: &Subject) -> String {
         body.push_str(&format!("if [ \"$load\" = not-found ]; then\n{NO_SUCH_UNIT}\nfi\n"));
     }
     let bool = |name: &str| attributes.get(name).and_then(Value::as_bool);
-    body.push_str(&wanted(bool("enabled"), bool("masked"), text(attributes, "state")));
+    body.push_str(&wanted(bool("enabled"), bool("masked"), attributes.text("state")));
     let settle = duration::of(attributes, "settle").unwrap_or(Duration::from_secs(1)).as_millis() / 100;
     let flag = |is: bool| if is { "1" } else { "" };
     body.push_str(&format!("settle={settle} restart={} moves_links={}\nprepare\n", flag(restart), flag(moves_links)));
     if differs("content") {
-        let content = print_bytes(text(attributes, "content").unwrap_or_default().as_bytes());
+        let content = print_bytes(attributes.text("content").unwrap_or_default().as_bytes());
         body.push_str(&format!("mkdir -p -- \"${{F%/*}}\"\n{content} | write_file \"$F\"; redefined=1\n"));
     }
     body.extend(drop_ins.iter().map(DropIn::write));
@@ -73,9 +73,8 @@ pub(super) fn remove(subject: &Subject) -> String {
 
 /// Returns shell that restores the state that an existing unit had before moorfast.
 pub(super) fn restore(subject: &Subject) -> String {
-    let was = |name: &str, attribute: &str| {
-        subject.private[name].as_bool().filter(|_| is_set(&subject.attributes, attribute))
-    };
+    let was =
+        |name: &str, attribute: &str| subject.private[name].as_bool().filter(|_| subject.attributes.is_set(attribute));
     let ran = was("running", "state").filter(|_| subject.private["masked"] != true);
     let state = ran.map(|ran| if ran { "running" } else { "stopped" });
     let mut body = start(subject);
@@ -101,7 +100,7 @@ fn wanted(enabled: Option<bool>, masked: Option<bool>, state: Option<&str>) -> S
 }
 
 fn installs(attributes: Option<&Attributes>) -> Vec<&str> {
-    attributes.and_then(|attributes| text(attributes, "content")).map(install::of).unwrap_or_default()
+    attributes.and_then(|attributes| attributes.text("content")).map(install::of).unwrap_or_default()
 }
 
 fn without_drop_ins(subject: &Subject) -> String {

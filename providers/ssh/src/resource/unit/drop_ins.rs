@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use moorfast_engine::model::{Attributes, Value};
+use moorfast_engine::model::{Attributes, ReadAttributes, Value};
 
 use super::install;
 use crate::resource::proposal::is_equal;
@@ -68,7 +68,6 @@ pub(super) fn changed<'a>(attributes: &'a Attributes, before: Option<&'a Attribu
     let (desired, there) = (of(Some(attributes)), of(before));
     let changed = desired.iter().filter(|(name, content)| !is_equal(there.get(*name), Some(content)));
     let gone = there.iter().filter(|(name, _)| !desired.contains_key(*name));
-    let text = |map: &'a BTreeMap<String, Value>, name: &str| map.get(name).and_then(Value::as_str);
-    let drop_in = |(name, _): (&'a String, _)| DropIn { name, before: text(there, name), content: text(desired, name) };
+    let drop_in = |(name, _): (&'a String, _)| DropIn { name, before: there.text(name), content: desired.text(name) };
     changed.map(drop_in).chain(gone.map(drop_in)).collect()
 }
