@@ -1,17 +1,16 @@
 //! The state in a PostgreSQL database: one row for each row of the state, changed by single statements.
 
+mod answer_limit;
 mod connect;
-
-use std::pin::pin;
+mod servers;
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
-use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
+use tokio_postgres::types::{ToSql, Type};
 use zeroize::Zeroizing;
 
 use self::connect::{Connection, request_error};
-use crate::bounded;
 use crate::checksum;
 use crate::fault_injection::around_request;
 use crate::lease::Lease;
@@ -87,8 +86,11 @@ impl Database {
         if self.query(HAS_TABLES, &[]).await?.first().is_some_and(|row| row.get(0)) {
             return Ok(());
         }
-        let client = self.connection.client().await?;
-        let make = || self.connection.in_time(async { client.batch_execute(TABLES).await.map_err(request_error) });
+        let session = self.connection.session().await?;
+        let make = || {
+            let made = async { session.client.batch_execute(TABLES).await.map_err(request_error) };
+            self.connection.in_time(&session, made)
+        };
         // If two processes create the tables at once, one fails and finds them in its second attempt.
         match make().await {
             Err(RequestError::Conflict) => make().await,
@@ -97,8 +99,8 @@ impl Database {
     }
 
     async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, RequestError> {
-        let client: std::sync::Arc<Client> = self.connection.client().await?;
-        self.connection.in_time(rows(&client, sql, parameters)).await
+        let session = self.connection.session().await?;
+        self.connection.in_time(&session, rows(&session.client, sql, parameters)).await
     }
 
     /// Runs a statement that changes data.
@@ -111,18 +113,9 @@ impl Database {
     }
 }
 
-/// Returns the rows of an answer, up to the size limit of a state.
 async fn rows(client: &Client, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, RequestError> {
-    let mut answer = pin!(client.query_typed_raw(sql, parameters.iter().cloned()).await.map_err(request_error)?);
-    let (mut rows, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = answer.try_next().await.map_err(request_error)? {
-        bytes += row.raw_size_bytes() as u64;
-        if bytes > bounded::DATA {
-            return Err(RequestError::Refused(format!("the answer is larger than {}", bounded::size(bounded::DATA))));
-        }
-        rows.push(row);
-    }
-    Ok(rows)
+    let answer = client.query_typed_raw(sql, parameters.iter().cloned()).await.map_err(request_error)?;
+    answer.try_collect().await.map_err(request_error)
 }
 
 #[async_trait]
