@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use kube::Client;
 use kube::client::{Body, ClientBuilder, DynBody};
 use moorfast_kubeconfig::{Access, Origin, Source};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::timeout;
 use tower::buffer::BufferLayer;
 use tower::layer::layer_fn;
@@ -28,6 +29,10 @@ const QUEUE: usize = 64;
 
 /// The maximum size of an answer in bytes: a Secret in base64, or a list of names.
 const LARGEST: usize = 2 * LARGEST_ANSWER;
+
+/// The explanation of an answer that comes from a gateway before the API server.
+pub(super) const NOT_AN_API_SERVER: &str =
+    "the answer is not from an API server, but for example from a proxy or a login page";
 
 /// The maximum length of the name. The names of shards are longer and must be valid too.
 const LONGEST: usize = 40;
@@ -83,10 +88,21 @@ where
             let (head, body) = answer.await?.into_parts();
             // Boxed, because the compiler cannot prove otherwise that the future is `Send`.
             let bytes = Limited::new(body, LARGEST).map_err(BoxError::from).boxed_unsync().collect().await?.to_bytes();
+            check_status(head.status, &bytes)?;
             Ok(Response::from_parts(head, Box::new(Full::new(bytes).map_err(BoxError::from)) as Box<DynBody>))
         };
         async move { timeout(ANSWER, complete).await? }.boxed()
     }
+}
+
+/// Checks that an error is a `Status` of the API server. The 404 of a gateway before it does not mean that an object does not exist.
+fn check_status(status: StatusCode, body: &[u8]) -> Result<(), BoxError> {
+    let refused = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
+    let is_status = || serde_json::from_slice::<Value>(body).is_ok_and(|body| body["kind"] == "Status");
+    if !status.is_redirection() && (!refused || is_status()) {
+        return Ok(());
+    }
+    Err(format!("{NOT_AN_API_SERVER}: it is {status}").into())
 }
 
 impl Kubernetes {

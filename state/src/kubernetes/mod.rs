@@ -15,6 +15,7 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use self::connect::NOT_AN_API_SERVER;
 use crate::lease::Lease;
 use crate::remote::objects::{Bucket, Objects};
 use crate::remote::{RequestError, Version, error_chain};
@@ -252,10 +253,7 @@ fn request_error(error: kube::Error) -> RequestError {
         error @ (kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_)) => {
             RequestError::NoAnswer(error_chain(&error))
         }
-        kube::Error::SerdeError(error) => {
-            let why = "the answer is not from an API server, but for example from a proxy or a login page";
-            RequestError::NoAnswer(format!("{why}: {error}"))
-        }
+        kube::Error::SerdeError(error) => RequestError::NoAnswer(format!("{NOT_AN_API_SERVER}: {error}")),
         error => RequestError::Refused(error_chain(&error)),
     }
 }

@@ -157,12 +157,7 @@ impl Connection {
         Err(last)
     }
 
-    async fn open(
-        &self,
-        server: &Server,
-        address: &Address,
-        limit: &Arc<AnswerLimit>,
-    ) -> Result<Client, RequestError> {
+    async fn open(&self, server: &Server, address: &Address, limit: &Arc<AnswerLimit>) -> Result<Client, RequestError> {
         let refused = |error| RequestError::NoAnswer(format!("cannot connect to {address}: {error}"));
         let limit = Arc::clone(limit);
         let client = match address {
@@ -264,9 +259,7 @@ mod tests {
     use super::*;
 
     /// Starts a server that serves one connection with `serve` after it read the first message. Returns the result of `serve` in a channel.
-    fn server<R: Send + 'static>(
-        serve: impl FnOnce(TcpStream) -> R + Send + 'static,
-    ) -> (Connection, Receiver<R>) {
+    fn server<R: Send + 'static>(serve: impl FnOnce(TcpStream) -> R + Send + 'static) -> (Connection, Receiver<R>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("postgresql://kim@{}/db?sslmode=disable", listener.local_addr().unwrap());
         let (send, receive) = channel();

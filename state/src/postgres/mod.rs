@@ -6,8 +6,8 @@ mod servers;
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
-use tokio_postgres::{Client, Row};
 use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
 use zeroize::Zeroizing;
 
 use self::connect::{Connection, request_error};

@@ -123,8 +123,8 @@ fn short(detail: &str) -> String {
     }
 }
 
-/// Returns the text of the first element with this name.
-fn element<'d>(document: &'d str, name: &str) -> Option<&'d str> {
+/// Returns the text of the first element of an XML document with this name.
+pub(crate) fn element<'d>(document: &'d str, name: &str) -> Option<&'d str> {
     let (_, rest) = document.split_once(&format!("<{name}>"))?;
     Some(rest.split_once("</")?.0)
 }

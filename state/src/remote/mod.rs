@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use self::commit::Job;
 use self::core::Core;
 pub(crate) use self::head::Head;
-pub(crate) use self::medium::{Loaded, Medium, RequestError, Version, error_chain};
+pub(crate) use self::medium::{Loaded, Medium, RequestError, Version, element, error_chain};
 pub(crate) use self::rows::{Changed, Rows, Table};
 #[cfg(fuzzing)]
 pub(crate) use self::{

@@ -6,6 +6,7 @@ mod contention;
 mod crash;
 mod disk;
 mod drift;
+mod gateway;
 mod group;
 mod history;
 mod kubernetes;

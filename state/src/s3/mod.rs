@@ -1,7 +1,10 @@
 //! The state in a bucket of S3 or a compatible server: objects, with conditional writes for head and lock.
 
+mod http_client;
+
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
+use http::StatusCode;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
 use object_store::{
@@ -14,15 +17,14 @@ use tokio::time::timeout;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use self::http_client::{ANSWER, Connector, web_page};
 use crate::bounded;
 use crate::lease::Lease;
 use crate::remote::objects::{Bucket, LARGEST_ANSWER, Objects};
-use crate::remote::{RequestError, Version, error_chain};
+use crate::remote::{RequestError, Version, element, error_chain};
 use crate::{EnvironmentName, SealKey, StateError};
 
-/// The limits for opening a connection, for an answer, and for a list in several answers.
-const CONNECT: Duration = Duration::from_secs(5);
-const ANSWER: Duration = Duration::from_secs(15);
+/// The limit for a list in several answers.
 const LIST: Duration = Duration::from_secs(60);
 
 /// The maximum number of listed objects. A state has at most some thousands.
@@ -75,11 +77,14 @@ impl Folder {
         // Fails if a provider is already installed in this process, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let plain = config.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-        let client = ClientOptions::new().with_connect_timeout(CONNECT).with_timeout(ANSWER).with_allow_http(plain);
+        let client = ClientOptions::new().with_allow_http(plain);
         // No retries here: the caller decides, because it knows what a lost answer means.
         let retry = RetryConfig { backoff: BackoffConfig::default(), max_retries: 0, retry_timeout: ANSWER };
-        let mut builder =
-            AmazonS3Builder::from_env().with_bucket_name(&config.bucket).with_client_options(client).with_retry(retry);
+        let mut builder = AmazonS3Builder::from_env()
+            .with_bucket_name(&config.bucket)
+            .with_http_connector(Connector)
+            .with_client_options(client)
+            .with_retry(retry);
         #[cfg(test)]
         {
             let (id, secret) = crate::tests::S3_KEY;
@@ -109,23 +114,19 @@ impl Folder {
 
     async fn read(&self, path: &Path) -> Result<Option<(Vec<u8>, Version)>, RequestError> {
         let found = match self.store.get(path).await {
-            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) if is_missing(&error) => return Ok(None),
             other => other.map_err(request_error)?,
         };
-        let version = found.meta.e_tag.clone().ok_or_else(no_version)?;
-        let mut parts = found.into_stream();
-        let mut bytes = Vec::new();
-        while let Some(part) = parts.try_next().await.map_err(request_error)? {
-            if bytes.len() + part.len() > LARGEST_ANSWER {
-                let limit = bounded::size(LARGEST_ANSWER as u64);
-                return Err(RequestError::Corrupt(format!("the object {path} is larger than {limit}")));
-            }
-            bytes.extend_from_slice(&part);
+        if found.meta.size > LARGEST_ANSWER as u64 {
+            let limit = bounded::size(LARGEST_ANSWER as u64);
+            return Err(RequestError::Corrupt(format!("the object {path} is larger than {limit}")));
         }
+        let version = found.meta.e_tag.clone();
+        let bytes = found.bytes().await.map_err(request_error)?.to_vec();
         if is_web_page(&bytes) {
-            let answer = "the server answers with a web page, for example of a login, instead of the object";
-            return Err(RequestError::NoAnswer(format!("{answer} {path}")));
+            return Err(RequestError::NoAnswer(web_page(StatusCode::OK)));
         }
+        let version = version.ok_or_else(no_version)?;
         Ok(Some((bytes, version)))
     }
 
@@ -138,7 +139,7 @@ impl Folder {
 
     async fn remove(&self, path: &Path) -> Result<(), RequestError> {
         match self.store.delete(path).await {
-            Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) if is_missing(&error) => Ok(()),
             other => other.map_err(request_error),
         }
     }
@@ -160,15 +161,17 @@ impl Folder {
             Some(version) => PutMode::Update(UpdateVersion { e_tag: Some(version.clone()), version: None }),
             None => PutMode::Create,
         };
-        match self.store.put_opts(path, bytes.into(), PutOptions::from(mode)).await {
-            // The object was deleted meanwhile. A missing bucket is reported by reads.
-            Err(Error::NotFound { .. }) if from.is_some() => Err(RequestError::Conflict),
-            other => other.map_err(request_error)?.e_tag.ok_or_else(no_version),
-        }
+        let written = self.store.put_opts(path, bytes.into(), PutOptions::from(mode)).await;
+        written.map_err(request_error)?.e_tag.ok_or_else(no_version)
     }
 }
 
-/// Whether the object is a web page. A gateway before the storage sends one instead of the object, so it is no damage of the state.
+/// Whether the store answered that the object does not exist. The 404 of a gateway before the store is not such an answer, and that of a missing bucket neither.
+fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::NotFound { .. }) && element(&error_chain(error), "Code") == Some("NoSuchKey")
+}
+
+/// Whether the object is a web page without a content type. A gateway before the store sends one instead of the object, so it is no damage of the state.
 fn is_web_page(bytes: &[u8]) -> bool {
     let begins =
         |tag: &str| bytes.trim_ascii_start().get(..tag.len()).is_some_and(|b| b.eq_ignore_ascii_case(tag.as_bytes()));
@@ -256,6 +259,9 @@ fn request_error(error: Error) -> RequestError {
             let text = error_chain(&error);
             // The library reports the status only in its text.
             if text.contains("400 Bad Request") { RequestError::Refused(text) } else { RequestError::NoAnswer(text) }
+        }
+        Error::NotFound { .. } if element(&error_chain(&error), "Code").is_none() => {
+            RequestError::NoAnswer("the server answers 404, but not as a store of objects does".into())
         }
         other => RequestError::Refused(error_chain(&other)),
     }
