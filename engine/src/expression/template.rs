@@ -3,7 +3,7 @@
 use hcl::edit::Span as _;
 use hcl::edit::template::{Directive, Element, ForDirective, IfDirective, Strip, Template};
 
-use super::evaluate::{Evaluated, Evaluator, open, seal};
+use super::evaluate::{Evaluated, Evaluator, open};
 use crate::model::convert::to_text;
 use crate::model::{Diagnostic, Value};
 
@@ -14,6 +14,8 @@ struct Text {
     /// The result if a part is unknown or retained.
     pending: Option<Value>,
     secret: bool,
+    /// The sensitive values in the text.
+    sources: Vec<Value>,
     errors: Vec<Diagnostic>,
 }
 
@@ -33,7 +35,8 @@ impl Evaluator<'_> {
         if !text.errors.is_empty() {
             return Err(text.errors);
         }
-        Ok(seal(text.pending.unwrap_or(Value::String(text.text)), text.secret))
+        let value = text.pending.unwrap_or(Value::String(text.text));
+        Ok(if text.secret { value.sensitive_from(&text.sources) } else { value })
     }
 
     /// Evaluates the elements and appends them to `text`. The bools are whether the markers around the template trim its start and its end.
@@ -49,8 +52,11 @@ impl Evaluator<'_> {
                 Element::Interpolation(interpolation) => match self.expression(&interpolation.expr) {
                     Err(errors) => text.errors.extend(errors),
                     Ok(value) => {
-                        let (value, secret) = open(value);
-                        text.secret |= secret || value.is_sensitive();
+                        if value.is_sensitive() {
+                            text.secret = true;
+                            text.sources.push(value.clone());
+                        }
+                        let (value, _) = open(value);
                         match (&value, to_text(&value)) {
                             (_, Some(part)) => text.text.push_str(&part),
                             (Value::Unknown | Value::Retained, _) => text.pend(value),

@@ -221,7 +221,7 @@ impl VariableType {
 
     fn convert_at(&self, value: Value, path: &str) -> Result<Value, String> {
         if let Value::Sensitive(_) = value {
-            return Ok(self.convert_at(value.reveal().clone(), path)?.sensitive());
+            return Ok(self.convert_at(value.reveal().clone(), path)?.sensitive_like(&value));
         }
         let mismatch = |value: &Value| {
             let place = if path.is_empty() { String::new() } else { format!("`{path}`: ") };

@@ -36,12 +36,36 @@ pub enum Value {
 }
 
 /// The content of a sensitive value. It is cleared from memory when dropped.
-#[derive(Clone, PartialEq)]
-pub struct Secret(Box<Value>);
+#[derive(Clone)]
+pub struct Secret {
+    value: Box<Value>,
+    /// The sensitive texts that the value was computed from, such as the token in `"Bearer ${token}"`. A message can quote only such a part.
+    parts: Box<[String]>,
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
 
 impl Drop for Secret {
     fn drop(&mut self) {
-        wipe(&mut self.0);
+        wipe(&mut self.value);
+        self.parts.iter_mut().for_each(Zeroize::zeroize);
+    }
+}
+
+impl Secret {
+    /// Adds `texts` to the parts, except those that the value shows itself.
+    fn add_parts<'t>(&mut self, texts: impl IntoIterator<Item = &'t str>) {
+        let mut parts = std::mem::take(&mut self.parts).into_vec();
+        for text in texts {
+            if self.value.as_str() != Some(text) && !parts.iter().any(|part| part == text) {
+                parts.push(text.to_owned());
+            }
+        }
+        self.parts = parts.into();
     }
 }
 
@@ -69,14 +93,66 @@ impl Value {
         match self {
             Value::Null => Value::Null,
             Value::Sensitive(_) => self,
-            other => Value::Sensitive(Secret(Box::new(other.reveal_deep()))),
+            other => {
+                let mut secret = Secret { value: Box::new(other.reveal_deep()), parts: Box::default() };
+                secret.add_parts(other.parts());
+                Value::Sensitive(secret)
+            }
+        }
+    }
+
+    /// Marks a value that was computed from `sources` as sensitive. Their sensitive texts become its parts.
+    pub(crate) fn sensitive_from<'v>(self, sources: impl IntoIterator<Item = &'v Value>) -> Self {
+        let mut value = self.sensitive();
+        if let Value::Sensitive(secret) = &mut value {
+            secret
+                .add_parts(sources.into_iter().flat_map(|source| [source.sensitive_texts(), source.parts()].concat()));
+        }
+        value
+    }
+
+    /// Marks a value that was converted from `original` as sensitive.
+    pub(crate) fn sensitive_like(self, original: &Value) -> Self {
+        let mut value = self.sensitive();
+        if let Value::Sensitive(secret) = &mut value {
+            secret.add_parts(original.parts());
+        }
+        value
+    }
+
+    /// Returns the sensitive texts that the value and its inner values were computed from.
+    pub(crate) fn parts(&self) -> Vec<&str> {
+        match self {
+            Value::Sensitive(secret) => secret.parts.iter().map(String::as_str).collect(),
+            Value::List(items) => items.iter().flat_map(Value::parts).collect(),
+            Value::Map(map) => map.values().flat_map(Value::parts).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Returns all texts in sensitive values.
+    fn sensitive_texts(&self) -> Vec<&str> {
+        match self {
+            Value::Sensitive(secret) => secret.value.texts(),
+            Value::List(items) => items.iter().flat_map(Value::sensitive_texts).collect(),
+            Value::Map(map) => map.values().flat_map(Value::sensitive_texts).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn texts(&self) -> Vec<&str> {
+        match self {
+            Value::String(text) => vec![text],
+            Value::List(items) => items.iter().flat_map(Value::texts).collect(),
+            Value::Map(map) => map.values().flat_map(Value::texts).collect(),
+            _ => Vec::new(),
         }
     }
 
     /// Returns the value without the sensitive mark at its top. The caller must not show or store it.
     pub fn reveal(&self) -> &Value {
         match self {
-            Value::Sensitive(secret) => &secret.0,
+            Value::Sensitive(secret) => &secret.value,
             other => other,
         }
     }
@@ -84,7 +160,7 @@ impl Value {
     /// Returns a copy without sensitive marks at any depth. The caller must not show or store it.
     pub fn reveal_deep(&self) -> Value {
         match self {
-            Value::Sensitive(secret) => secret.0.reveal_deep(),
+            Value::Sensitive(secret) => secret.value.reveal_deep(),
             Value::List(items) => Value::List(items.iter().map(Value::reveal_deep).collect()),
             Value::Map(map) => Value::Map(map.iter().map(|(k, v)| (k.clone(), v.reveal_deep())).collect()),
             other => other.clone(),
@@ -109,7 +185,7 @@ impl Value {
     fn any(&self, test: &impl Fn(&Value) -> bool) -> bool {
         test(self)
             || match self {
-                Value::Sensitive(secret) => secret.0.any(test),
+                Value::Sensitive(secret) => secret.value.any(test),
                 Value::List(items) => items.iter().any(|v| v.any(test)),
                 Value::Map(map) => map.values().any(|v| v.any(test)),
                 _ => false,

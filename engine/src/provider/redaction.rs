@@ -168,7 +168,10 @@ fn forms(text: String) -> Vec<Hidden> {
 
 fn collect(value: &Value, texts: &mut Vec<String>) {
     match value {
-        Value::Sensitive(_) => collect_all(value.reveal(), texts),
+        Value::Sensitive(_) => {
+            collect_all(value.reveal(), texts);
+            texts.extend(value.parts().into_iter().map(str::to_owned));
+        }
         Value::List(items) => items.iter().for_each(|item| collect(item, texts)),
         Value::Map(map) => map.values().for_each(|value| collect(value, texts)),
         _ => {}

@@ -47,6 +47,19 @@ fn a_text_is_decrypted_and_stored_nowhere_else() {
 }
 
 #[test]
+fn a_decrypted_text_that_is_a_part_of_another_is_not_shown() {
+    let folder = folder();
+    folder.write(
+        "main.toml",
+        "[nodes.l]\ntransport = \"local\"\n[resource.ssh_exec.e]\non = \"l\"\n\
+         script = \"echo no token $${A#Bearer } >&2; exit 3\"\nenvironment = { A = 'Bearer ${age_decrypt(file(\"encrypted\"))}' }\n",
+    );
+    let run = with_identity(&folder, "identity", &["apply", "--auto-approve"]);
+    run.complains("no token (sensitive)");
+    assert!(!run.stderr.contains(SECRET), "{run}");
+}
+
+#[test]
 fn a_failure_names_its_cause_and_shows_no_secret() {
     let folder = folder();
     let fails = |identity: &str, says: &str| {

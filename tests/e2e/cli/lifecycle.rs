@@ -35,15 +35,25 @@ fn no_error_contains_a_sensitive_attribute() {
 }
 
 #[test]
-fn no_error_contains_a_part_of_a_sensitive_value_that_is_a_variable() {
-    let folder = Folder::new(
-        "[nodes.here]\ntransport = \"local\"\n[variables.s]\ntype = \"string\"\nsensitive = true\ndefault = \"HUSHHUSH\"\n\
-         [resource.ssh_exec.e]\non = \"here\"\ncommand = [\"sh\", \"-c\", \"echo the token $(echo $A | cut -d' ' -f2) is wrong >&2; exit 3\"]\n\
-         environment = { A = \"Bearer ${var.s}\" }\n",
-    );
-    let run = folder.expect(1, &["apply", "-auto-approve"]);
-    run.complains("the token (sensitive) is wrong");
-    assert!(!run.stderr.contains("HUSH"), "{}", run.stderr);
+fn no_error_contains_a_part_of_a_sensitive_value() {
+    for (source, secret) in [
+        ("[variables.s]\ntype = \"string\"\nsensitive = true\ndefault = \"HUSHHUSH\"", "var.s"),
+        (
+            "[data.local_command.s]\ncommand = [\"echo\", \"HUSHHUSH\"]\nsensitive = true",
+            "trimspace(data.local_command.s.result)",
+        ),
+        ("[locals]\ns = \"${sensitive('HUSHHUSH')}\"", "local.s"),
+    ] {
+        let folder = Folder::new(&format!(
+            "[nodes.here]\ntransport = \"local\"\n{}\n\
+             [resource.ssh_exec.e]\non = \"here\"\ncommand = [\"sh\", \"-c\", \"echo the token $(echo $A | cut -d' ' -f2) is wrong >&2; exit 3\"]\n\
+             environment = {{ A = \"Bearer ${{{secret}}}\" }}\n",
+            source.replace('\'', "\\\"")
+        ));
+        let run = folder.expect(1, &["apply", "-auto-approve"]);
+        run.complains("the token (sensitive) is wrong");
+        assert!(!run.stderr.contains("HUSH"), "{}", run.stderr);
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl Evaluator<'_> {
         if let Body::Lazy(lazy @ (Lazy::Can | Lazy::Try)) = function.body {
             return self.attempt(lazy, call, range);
         }
-        let arguments = match self.arguments(call)? {
+        let mut arguments = match self.arguments(call)? {
             Ok(arguments) => arguments,
             Err(pending) => return Ok(pending),
         };
@@ -31,7 +31,7 @@ impl Evaluator<'_> {
             return self.render(lazy, &arguments, range);
         }
         let (secret, values) = match function.body {
-            Body::Raw(_) => (false, arguments),
+            Body::Raw(_) => (false, std::mem::take(&mut arguments)),
             Body::Outer(_) => {
                 let secret = arguments.iter().any(|argument| matches!(argument, Value::Sensitive(_)));
                 let opened: Vec<Value> = arguments.iter().map(|argument| argument.reveal().clone()).collect();
@@ -52,13 +52,15 @@ impl Evaluator<'_> {
             }
         };
         let values = RevealedValues(values);
-        let arguments = Arguments { function, values: &values.0, files: self.scope.files() };
+        let revealed = Arguments { function, values: &values.0, files: self.scope.files() };
         let result = match function.body {
-            Body::Plain(body) | Body::Outer(body) | Body::Raw(body) => body(&arguments),
+            Body::Plain(body) | Body::Outer(body) | Body::Raw(body) => body(&revealed),
             Body::Lazy(_) => Ok(Value::Null),
         };
         let hidden = secret || values.0.iter().any(Value::is_sensitive);
         match result {
+            // Functions on the outside of a collection build no texts from what is in it.
+            Ok(value) if secret && matches!(function.body, Body::Plain(_)) => Ok(value.sensitive_from(&arguments)),
             Ok(value) => Ok(seal(value, secret)),
             Err(error) => Err(self.error(range, error.message(function.name, hidden))),
         }

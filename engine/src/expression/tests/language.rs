@@ -1,4 +1,5 @@
-use super::{compare, expression, template};
+use super::{Expr, TestScope, compare, expression, template};
+use crate::model::Span;
 
 #[test]
 fn literals_and_operators() {
@@ -189,6 +190,26 @@ fn results_of_unknown_values_are_unknown() {
         ],
         expression,
     );
+}
+
+#[test]
+fn a_sensitive_text_knows_its_sensitive_parts() {
+    for text in [
+        "\"Bearer ${var.secret}\"",
+        "\"Bearer %{if true}${var.secret}%{endif}\"",
+        "\"%{for s in [var.secret]}Bearer ${s}%{endfor}\"",
+        "\"a ${\"Bearer ${var.secret}\"}\"",
+        "format(\"Bearer %s\", var.secret)",
+        "jsonencode(var.partly_secret)",
+        "base64encode(\"user:${var.secret}\")",
+        "templatefile(\"config.tpl\", { node_ip = var.secret, roles = [] })",
+        "[\"Bearer ${var.secret}\"]",
+        "sensitive({ a = \"Bearer ${var.secret}\" })",
+    ] {
+        let expr = Expr::expression(text, Span { file: 0, start: 0, end: text.len() }).unwrap();
+        let value = expr.evaluate(&TestScope::new()).unwrap();
+        assert!(value.parts().contains(&"s3cr3t"), "{text}: {:?}", value.parts());
+    }
 }
 
 #[test]

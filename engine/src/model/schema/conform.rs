@@ -66,7 +66,7 @@ fn object(
 pub(crate) fn value(kind: &Kind, value: Value, path: &str) -> Result<Value, ConformErrors> {
     if let Value::Sensitive(_) = value {
         return match self::value(kind, value.reveal().clone(), path) {
-            Ok(value) => Ok(value.sensitive()),
+            Ok(converted) => Ok(converted.sensitive_like(&value)),
             // A message about a sensitive value shows only what is expected.
             Err(errors) => {
                 Err(errors.into_iter().map(|(path, _)| (path, format!("must be {}", kind.describe()))).collect())
