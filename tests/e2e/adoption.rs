@@ -43,6 +43,7 @@ fn three_nodes_made_by_hand_are_adopted_without_a_change() {
     run.complains("/etc/kubelet.d/token").complains("may be secret");
     let manifest = folder.read("generated");
     assert!(!manifest.contains("secret") && !manifest.contains("token"), "{manifest}");
+    assert!(manifest.parse::<toml_1_0::Table>().is_ok(), "{manifest}");
     // The unit and the common files are written once, the file of one node for that node.
     assert_eq!(manifest.matches("kubelet-like.service\"").count(), 2, "{manifest}");
     assert!(manifest.contains(&format!("on = \"{first}\"")), "{manifest}");
@@ -80,6 +81,8 @@ fn objects_made_by_kubectl_are_adopted_without_a_change() {
     assert_eq!(run.code, 0, "{run}");
     run.complains("Secret/shop/password").complains("secret");
     std::fs::rename(folder.path("generated"), folder.path("generated.toml")).unwrap();
+    let manifest = folder.read("generated.toml");
+    assert!(manifest.parse::<toml_1_0::Table>().is_ok(), "{manifest}");
     let deployment = folder.read("files/shop/deployment-web.yaml");
     for set_by_server in ["status", "uid", "managedFields", "terminationMessagePath", "progressDeadlineSeconds"] {
         assert!(!deployment.contains(set_by_server), "{deployment}");

@@ -47,6 +47,23 @@ fn examples_and_snippets_are_toml_1_0() {
     }
 }
 
+#[test]
+fn a_formatted_file_is_toml_1_0() {
+    let folder = Folder::empty();
+    let texts = example_files();
+    let names: Vec<_> = (0..texts.len()).map(|i| format!("{i}.toml")).collect();
+    for (name, (_, text)) in names.iter().zip(&texts) {
+        folder.write(name, &text.replace(" = ", "="));
+    }
+    let arguments: Vec<_> = ["fmt"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    folder.expect(0, &arguments);
+    for (name, (source, text)) in names.iter().zip(&texts) {
+        let formatted = folder.read(name);
+        assert!(formatted.parse::<toml_1_0::Table>().is_ok(), "{source}: {formatted}");
+        assert!(!text.contains(" = ") || formatted.contains(" = "), "it was formatted: {source}");
+    }
+}
+
 /// Editors mark what does not fit the schema.
 #[test]
 fn the_manifests_of_the_examples_fit_the_schema() {
