@@ -15,7 +15,13 @@ use crate::atomic;
 use crate::error::Error;
 
 /// The limits of one `git` process.
-const LIMITS: Limits = Limits { time: Duration::from_secs(300), output: 1 << 20, errors: Kept::Start(16 << 10) };
+const LIMITS: Limits = Limits { time: Duration::from_secs(300), output: 64 << 20, errors: Kept::Start(16 << 10) };
+
+/// The maximum size of a repository as it is fetched, and of its files, in bytes.
+const REPOSITORY: u64 = 1 << 30;
+
+/// Runs git with a limit of the size of each file that it writes, in blocks of 512 bytes. A larger file is an error of git.
+const LIMITED_GIT: &str = r#"trap '' XFSZ; ulimit -f "$1" && shift && exec git "$@""#;
 
 /// What became of a repository.
 pub enum Fetched {
@@ -100,6 +106,7 @@ async fn fetch_one(root: &Path, source: &GitSource, pinned: Option<&LockedModule
         let message = format!("{source} is commit {commit} now, but {LOCK_FILE} pins {}", pinned.commit);
         return Err(Error::usage(message, upgrade));
     }
+    check_size(source, &git(&folder, &["ls-tree", "-r", "-l", &commit]).await?)?;
     git(&folder, &["checkout", "--quiet", "--detach", &commit]).await?;
     fs::remove_dir_all(folder.join(".git")).map_err(Error::file("remove", &folder))?;
     let digest = tree_digest(&folder).map_err(Error::file("read", &folder))?.as_str().to_owned();
@@ -115,9 +122,28 @@ async fn fetch_one(root: &Path, source: &GitSource, pinned: Option<&LockedModule
     Ok(LockedModule { commit, digest })
 }
 
+/// Checks the size of the files that `git ls-tree -l` lists. The same object can be at many paths, so the size of the repository does not limit them.
+fn check_size(source: &GitSource, files: &str) -> Result<(), Error> {
+    let sizes = files.lines().filter_map(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok());
+    let size = sizes.fold(0, u64::saturating_add);
+    match size > REPOSITORY {
+        true => {
+            Err(Error::usage(format!("the files of {source} are larger than {}", limit()), "use a smaller repository"))
+        }
+        false => Ok(()),
+    }
+}
+
+fn limit() -> String {
+    format!("{} GiB", REPOSITORY >> 30)
+}
+
 /// Runs `git` in `folder` and returns its output. It asks nothing, and runs no hooks, filters or other programs of the repository.
 async fn git(folder: &Path, arguments: &[&str]) -> Result<String, Error> {
-    let mut command = moorfast_programs::command("git");
+    let mut command = moorfast_programs::command("sh");
+    command.args(["-c", LIMITED_GIT, "sh", &(REPOSITORY / 512).to_string()]);
+    // The objects come in one file, to which the limit applies.
+    command.args(["-c", "transfer.unpackLimit=1"]);
     command.args(["-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false", "-c", "core.fsmonitor=false"]);
     command.args(arguments).current_dir(folder);
     command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_LFS_SKIP_SMUDGE", "1");
@@ -136,8 +162,12 @@ async fn git(folder: &Path, arguments: &[&str]) -> Result<String, Error> {
         RunError::TooMuchOutput => failed(format!("it printed more than {} MiB", LIMITS.output >> 20)),
         RunError::NotStarted(error) | RunError::Failed(error) => failed(error.to_string()),
     })?;
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    match errors.contains("File too large") {
+        true => Err(failed(format!("the repository is larger than {}", limit()))),
+        false => Err(failed(errors.trim().to_owned())),
     }
 }

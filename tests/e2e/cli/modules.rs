@@ -147,6 +147,28 @@ fn a_module_from_git_is_fetched_by_init_and_pinned() {
 }
 
 #[test]
+fn a_git_or_a_repository_without_end_is_refused() {
+    let folder = Folder::empty();
+    folder.write("main.toml", &call("git::file:///nowhere//site"));
+    folder.write_program("bin/git", "#!/bin/sh\nexec yes\n");
+    let path = format!("{}:{}", folder.path("bin").display(), std::env::var("PATH").unwrap());
+    let run = folder.start_in(&["init"], &[("PATH", &path)]).end();
+    assert_eq!(run.code, 1, "{run}");
+    run.complains("git init failed: it printed more than 64 MiB");
+
+    // Four objects are 1,000 files of 2 MiB.
+    let made = folder.shell(
+        "git init --quiet repo && cd repo && object=$(head -c 2097152 /dev/zero | git hash-object -w --stdin) && kind='100644 blob' && \
+         for level in 1 2 3; do \
+             object=$(for i in 0 1 2 3 4 5 6 7 8 9; do printf '%s %s\\tf%s\\n' \"$kind\" $object $i; done | git mktree) && kind='040000 tree'; \
+         done && git update-ref HEAD $(git -c user.name=t -c user.email=t@example.org commit-tree -m x $object)",
+    );
+    assert_eq!(made.code, 0, "{made}");
+    folder.write("main.toml", &call(&format!("git::file://{}//f0", folder.path("repo").display())));
+    folder.expect(1, &["init"]).complains("are larger than 1 GiB");
+}
+
+#[test]
 fn a_git_source_that_runs_a_command_is_refused() {
     let folder = Folder::empty();
     for source in ["git::ext::sh -c touch% ran", "git::--upload-pack=touch", "git::file:///x?ref=--upload-pack=touch"] {
