@@ -17,11 +17,19 @@ use support::Bench;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How long each stage took.
-struct Times {
-    load: Duration,
-    apply: Duration,
-    plan: Duration,
+/// What each stage needed.
+struct Stages {
+    load: Cost,
+    apply: Cost,
+    plan: Cost,
+}
+
+/// What a stage needed.
+#[derive(Clone, Copy)]
+struct Cost {
+    time: Duration,
+    /// The largest amount of memory of the process, with the objects of the benchmark, in KiB.
+    memory: u64,
 }
 
 /// The numbers of resources.
@@ -29,19 +37,20 @@ const COUNTS: [usize; 3] = [1_000, 10_000, 100_000];
 
 fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let times = COUNTS.map(|count| runtime.block_on(measure(count)));
-    let memory = peak_memory();
-    println!("{:<28}{:>12}{:>12}{:>12}{:>24}", "resources", "1,000", "10,000", "100,000", "growth from 10,000: n^");
-    for (name, time) in [
-        ("load the manifest", (|times| times.load) as fn(&Times) -> Duration),
-        ("first apply", |times| times.apply),
-        ("plan without changes", |times| times.plan),
+    let stages = COUNTS.map(|count| runtime.block_on(measure(count)));
+    let header = ["resources", "1,000", "10,000", "100,000", "growth from 10,000: n^", "memory of 100,000"];
+    println!("{:<28}{:>12}{:>12}{:>12}{:>24}{:>20}", header[0], header[1], header[2], header[3], header[4], header[5]);
+    for (name, of_stage) in [
+        ("load the manifest", (|stages| stages.load) as fn(&Stages) -> Cost),
+        ("first apply", |stages| stages.apply),
+        ("plan without changes", |stages| stages.plan),
     ] {
-        let [small, medium, large] = times.each_ref().map(time);
+        let costs = stages.each_ref().map(of_stage);
+        let [small, medium, large] = costs.map(|cost| cost.time);
         let exponent = (large.as_secs_f64() / medium.as_secs_f64()).log10();
-        println!("{name:<28}{small:>12.0?}{medium:>12.0?}{large:>12.0?}{exponent:>24.2}");
+        let memory = format!("{} MiB", costs[2].memory >> 10);
+        println!("{name:<28}{small:>12.0?}{medium:>12.0?}{large:>12.0?}{exponent:>24.2}{memory:>20}");
     }
-    println!("peak memory, with the objects of the benchmark: {} MiB", memory >> 10);
     let literal = runtime.block_on(measure_nodes(&literal_nodes(), DIRECT));
     let generated = runtime.block_on(measure_nodes(GENERATED_NODES, DIRECT));
     println!(
@@ -97,20 +106,28 @@ async fn measure_nodes(nodes: &str, value: &str) -> (Duration, Duration) {
     (validate, plan)
 }
 
-/// Returns the largest amount of memory that this process has used, in KiB.
+/// Returns the largest amount of memory that this process has used since the last call, in KiB.
 fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    // `man 5 proc_pid_clear_refs`: 5 resets the peak.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
-async fn measure(count: usize) -> Times {
+async fn measure(count: usize) -> Stages {
     let bench = Bench::default();
     bench.write(&manifest(count));
-    let load = time(async { drop(bench.workspace()) }).await;
-    let apply = time(async { drop(bench.apply(&PlanOptions::default()).await) }).await;
-    let plan = time(async { assert!(!bench.plan(&PlanOptions::default()).await.unwrap().has_changes()) }).await;
-    Times { load, apply, plan }
+    let load = cost(async { drop(bench.workspace()) }).await;
+    let apply = cost(async { drop(bench.apply(&PlanOptions::default()).await) }).await;
+    let plan = cost(async { assert!(!bench.plan(&PlanOptions::default()).await.unwrap().has_changes()) }).await;
+    Stages { load, apply, plan }
+}
+
+async fn cost(work: impl Future<Output = ()>) -> Cost {
+    peak_memory();
+    let time = time(work).await;
+    Cost { time, memory: peak_memory() }
 }
 
 /// Chains of ten: what a node's resources look like.

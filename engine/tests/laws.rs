@@ -696,6 +696,40 @@ async fn an_import_records_nothing_if_one_object_does_not_exist() {
 }
 
 #[tokio::test]
+async fn a_plan_reports_all_instances_that_fail_but_not_their_dependants() {
+    let bench = Bench::default();
+    bench.write(
+        r#"
+[resource.mem_item.first]
+key = "first"
+
+[resource.mem_item.dependant]
+key        = "dependant"
+depends_on = ["mem_item.first"]
+
+[resource.mem_item.healthy]
+key = "healthy"
+
+[resource.mem_item.later]
+key        = "later"
+depends_on = ["mem_item.healthy"]
+
+[[import]]
+to = "mem_item.first"
+
+[[import]]
+to = "mem_item.dependant"
+
+[[import]]
+to = "mem_item.later"
+"#,
+    );
+    let Err(Failure::Providers(errors)) = bench.plan(&PlanOptions::default()).await else { panic!("planned") };
+    let failed: Vec<_> = errors.iter().map(|(address, _)| address.to_string()).collect();
+    assert_eq!(failed, ["mem_item.first", "mem_item.later"]);
+}
+
+#[tokio::test]
 async fn the_reason_for_a_removal_is_reported() {
     let nodes = |second: &str| format!("[nodes.n1]\nroles = [\"web\"]\n[nodes.n2]\nroles = [\"{second}\"]\n");
     let all = "[resource.mem_file.f]\non = { role = \"web\" }\nfor_each = [\"a\", \"b\"]\nkey = \"${each.key}\"\n[resource.mem_item.i]\nfor_each = [\"a\", \"b\"]\nkey = \"${each.key}\"\n[resource.mem_item.gone]\nkey = \"gone\"\n[resource.mem_item.one]\nkey = \"one\"\n";

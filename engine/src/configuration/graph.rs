@@ -73,6 +73,11 @@ impl Graph {
         self.neighbors(instance, petgraph::Incoming)
     }
 
+    /// Returns the instances that depend directly on `instance`.
+    pub fn dependants(&self, instance: usize) -> impl Iterator<Item = usize> + '_ {
+        self.neighbors(instance, petgraph::Outgoing)
+    }
+
     fn neighbors(&self, instance: usize, direction: petgraph::Direction) -> impl Iterator<Item = usize> + '_ {
         self.edges.neighbors_directed(self.vertices[instance], direction).map(|v| self.edges[v])
     }

@@ -45,34 +45,52 @@ impl Planner<'_> {
         let warnings = std::mem::take(&mut prior.warnings);
         let mut draft = Draft::new(machines, inputs.static_values.owners(), warnings);
         draft.selected = inputs.options.is_partial().then(|| selected.addresses());
+        let decided = self.decide_all(&prior, &selected, &mut readings, &mut draft).await;
+        // Instances that could not be read are the reason of an error that follows, not the other way round.
+        if !self.tolerates_unread && inputs.options.mode != PlanMode::RefreshOnly && !draft.unread.is_empty() {
+            return Err(Failure::Providers(self.without_dependants(draft.unread)));
+        }
+        decided?;
+        draft.records = prior.records;
+        Ok(draft)
+    }
+
+    /// Decides about every selected instance, also about those that follow one that could not be read.
+    async fn decide_all(
+        &self,
+        prior: &Prior,
+        selected: &Selected<'_>,
+        readings: &mut Readings,
+        draft: &mut Draft,
+    ) -> Result<(), Failure> {
+        let inputs = &self.inputs;
         match inputs.options.mode {
             PlanMode::Normal => {
                 for wave in inputs.graph.waves() {
                     let wave = selected.among(wave);
-                    self.plan_wave(&prior, wave, &mut readings, &mut draft).await?;
+                    self.plan_wave(prior, wave, readings, draft).await?;
                 }
-                self.remove_orphans(&prior, &selected, &mut readings, &mut draft)?;
+                self.remove_orphans(prior, selected, readings, draft)?;
                 order_replacements(&mut draft.changes, &draft.items);
-                self.add_side_effects(&mut draft).await?;
+                self.add_side_effects(draft).await;
             }
             PlanMode::Destroy => {
-                self.remove_orphans(&prior, &selected, &mut readings, &mut draft)?;
-                self.add_side_effects(&mut draft).await?;
+                self.remove_orphans(prior, selected, readings, draft)?;
+                self.add_side_effects(draft).await;
             }
             PlanMode::RefreshOnly => {
                 for (address, record) in prior.records.iter().filter(|(address, _)| selected.contains(address)) {
-                    match refresh(inputs, &prior, address, record, &mut readings) {
+                    match refresh(inputs, prior, address, record, readings) {
                         Ok(decision) => draft.add(decision),
                         Err(error) => draft.unread.push((address.clone(), error)),
                     }
                 }
                 if inputs.options.imports {
-                    self.import(&prior, &selected, &mut readings, &mut draft)?;
+                    self.import(prior, selected, readings, draft);
                 }
             }
         }
-        draft.records = prior.records;
-        Ok(draft)
+        Ok(())
     }
 
     /// Reads the objects whose identity is known, and identifies the machines of the nodes. Reads nodes again if that changes what must be read.
@@ -139,7 +157,8 @@ impl Planner<'_> {
                 Err(error) => failures.push((request.address, error)),
             }
         }
-        self.note_unread(failures, draft)
+        self.note_unread(failures, draft);
+        Ok(())
     }
 
     /// Returns the desired attributes of the instances of a wave.
@@ -185,7 +204,8 @@ impl Planner<'_> {
                 Err(error) => failures.push((request.address, error)),
             }
         }
-        self.note_unread(failures, draft)
+        self.note_unread(failures, draft);
+        Ok(())
     }
 
     /// Plans to remove recorded instances: all of them in a destroy, otherwise those that are not in the manifest any more.
@@ -203,11 +223,12 @@ impl Planner<'_> {
         }
         draft.warnings.extend(warnings);
         decisions.into_iter().for_each(|decision| draft.add(decision));
-        self.note_unread(failures, draft)
+        self.note_unread(failures, draft);
+        Ok(())
     }
 
     /// Adds the side effects of removals to their changes.
-    async fn add_side_effects(&self, draft: &mut Draft) -> Result<(), Failure> {
+    async fn add_side_effects(&self, draft: &mut Draft) {
         let mut failures = Vec::new();
         let requests = side_effects::removals(&self.inputs, draft);
         for (i, request, consequences) in calls::removal_consequences(self.session, requests).await {
@@ -216,7 +237,7 @@ impl Planner<'_> {
                 Err(error) => failures.push((request.address, error)),
             }
         }
-        self.note_unread(failures, draft)
+        self.note_unread(failures, draft);
     }
 
     /// Decides to record the objects of the selected instances, which the state does not have.
@@ -226,7 +247,7 @@ impl Planner<'_> {
         selected: &Selected,
         readings: &mut Readings,
         draft: &mut Draft,
-    ) -> Result<(), Failure> {
+    ) {
         let mut failures = Vec::new();
         for instance in selected.instances() {
             match import(&self.inputs, prior, &draft.machines, instance, readings) {
@@ -234,14 +255,11 @@ impl Planner<'_> {
                 Err(error) => failures.push((instance.address.clone(), error)),
             }
         }
-        self.note_unread(failures, draft)
+        self.note_unread(failures, draft);
     }
 
-    /// Notes the instances that could not be read. Fails unless they are tolerated.
-    fn note_unread(&self, failures: Vec<(Address, ProviderError)>, draft: &mut Draft) -> Result<(), Failure> {
-        if !failures.is_empty() && !self.tolerates_unread {
-            return Err(Failure::Providers(failures));
-        }
+    /// Notes the instances that could not be read. What refers to them gets unknown values.
+    fn note_unread(&self, failures: Vec<(Address, ProviderError)>, draft: &mut Draft) {
         for (address, error) in failures {
             let static_values = self.inputs.static_values.get(&address);
             if let (Some(instance), Some(static_values)) = (self.inputs.expanded.instance(&address), static_values) {
@@ -249,6 +267,15 @@ impl Planner<'_> {
             }
             draft.unread.push((address, error));
         }
-        Ok(())
+    }
+
+    /// Leaves out the instances that depend on another one of `failures`: they may have failed only because its values are unknown.
+    fn without_dependants(&self, failures: Vec<(Address, ProviderError)>) -> Vec<(Address, ProviderError)> {
+        let Inputs { expanded, graph, .. } = &self.inputs;
+        let failed = failures.iter().filter_map(|(address, _)| expanded.index.get(address));
+        let direct = failed.flat_map(|instance| graph.dependants(*instance));
+        let dependants = graph.closure(direct, petgraph::Outgoing);
+        let is_dependant = |address: &Address| expanded.index.get(address).is_some_and(|i| dependants.contains(i));
+        failures.into_iter().filter(|(address, _)| !is_dependant(address)).collect()
     }
 }

@@ -20,6 +20,7 @@ impl Site {
         self.testbed.on(&second.name, "systemctl stop etcd");
         let refused = self.expect(1, &[&["plan"][..], &replace].concat());
         eprintln!("the refusal took {:.1?}", refused.took);
+        refused.complains("refused, to keep the quorum of the etcd cluster").complains(&second.name);
         // No API server answers without a quorum, and the plan does not wait for them.
         refused.complains("is not ready: failed checks: etcd").complains("etcd has no quorum");
         self.testbed.on(&second.name, "systemctl start etcd");
