@@ -241,13 +241,7 @@ impl Planner<'_> {
     }
 
     /// Decides to record the objects of the selected instances, which the state does not have.
-    fn import(
-        &self,
-        prior: &Prior,
-        selected: &Selected,
-        readings: &mut Readings,
-        draft: &mut Draft,
-    ) {
+    fn import(&self, prior: &Prior, selected: &Selected, readings: &mut Readings, draft: &mut Draft) {
         let mut failures = Vec::new();
         for instance in selected.instances() {
             match import(&self.inputs, prior, &draft.machines, instance, readings) {
