@@ -92,6 +92,10 @@ pub(crate) fn check_body(
     let head: Head = parse(body, code)?;
     match expected {
         Expected::Foreign | Expected::Readiness => Ok(()),
+        Expected::Version => match parse::<Document>(body, code)?.git_version.is_some() {
+            true => Ok(()),
+            false => Err(mismatch(head.description(), "the version of the server")),
+        },
         Expected::Discovery(wanted) => {
             if !wanted.contains(&head.kind.as_str()) {
                 return Err(mismatch(head.description(), wanted.join(" or ")));
@@ -256,11 +260,12 @@ struct List {
     items: Option<Vec<Head>>,
 }
 
-/// A discovery document.
+/// A document about the server: the served resources, or its version.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Document {
     group_version: Option<String>,
+    git_version: Option<String>,
     items: Vec<serde::de::IgnoredAny>,
     groups: Vec<serde::de::IgnoredAny>,
     versions: Vec<serde::de::IgnoredAny>,
@@ -418,6 +423,13 @@ mod tests {
         let success = json!({"apiVersion": "v1", "kind": "Status", "status": "Success"}).to_string();
         let one = "/api/v1/namespaces/web/configmaps?fieldSelector=metadata.name%3Da";
         let cases = [
+            (&get, "/version", json!({"major": "1", "gitVersion": "v1.34.4"}).to_string(), "accepted"),
+            (
+                &get,
+                "/version",
+                json!({"kind": "Banana", "apiVersion": "v9"}).to_string(),
+                "a Banana of v9, but the version of the server was requested",
+            ),
             (&get, NAMED, config_map("web", "a").to_string(), "accepted"),
             (
                 &get,

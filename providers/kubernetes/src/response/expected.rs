@@ -85,6 +85,8 @@ pub(crate) enum Expected {
     Subresource(Resource, String),
     /// The text `ok`.
     Readiness,
+    /// The version of the server.
+    Version,
     /// The response of another server, such as a kubelet behind the API server.
     Foreign,
 }
@@ -98,6 +100,7 @@ impl Expected {
             ["apis"] => return Self::Discovery(&["APIGroupDiscoveryList", "APIGroupList"]),
             ["apis", _] => return Self::Discovery(&["APIGroup"]),
             ["readyz"] => return Self::Readiness,
+            ["version"] => return Self::Version,
             ["api", version] => return Self::GroupVersion((*version).to_owned()),
             ["apis", group, version] => return Self::GroupVersion(format!("{group}/{version}")),
             ["api", version, rest @ ..] => ((*version).to_owned(), rest),
