@@ -72,6 +72,42 @@ async fn what_was_made_on_it_is_destroyed_after_its_objects_in_the_cluster() {
     assert_forgotten(&bench).await;
 }
 
+/// Its workloads need the routes of the other nodes until they are gone.
+#[tokio::test]
+async fn the_other_nodes_change_after_its_objects_in_the_cluster() {
+    let with_routes = |nodes: &[&str]| {
+        let routes = "[resource.mem_file.routes]\non = { role = \"worker\" }\nkey = \"/routes\"\nvalue = '${join(\",\", [for name, node in nodes : name])}'\n";
+        manifest(nodes).replace("[\"mem_file.unit\"]", "[\"mem_file.unit\", \"mem_file.routes\"]") + routes
+    };
+    let bench = Bench::applied(&with_routes(&["n0", "n1"])).await;
+    bench.memory.world().log.clear();
+    bench.write(&with_routes(&["n0"]));
+    bench.apply(&everything()).await;
+    let log = bench.memory.world().log.clone();
+    let place = |line: &str| log.iter().position(|logged| logged == line).unwrap();
+    assert!(place("delete n1") < place("update n0:/routes"), "{log:?}");
+    assert_forgotten(&bench).await;
+}
+
+#[tokio::test]
+async fn its_node_is_drained_with_the_options_of_the_rollout() {
+    let rollout =
+        "[rollout.workers]\nroles = [\"worker\"]\ndrain = { resource = \"mem_badge.node\", timeout = \"90s\" }\n";
+    let with_rollout = |nodes: &[&str]| manifest(nodes) + rollout;
+    let bench = Bench::applied(&with_rollout(&["n0", "n1"])).await;
+    bench.write(&with_rollout(&["n0"]));
+    bench.apply(&everything()).await;
+    let log = bench.memory.world().log.clone();
+    assert!(log.contains(&"evict n1 within 90s".to_owned()), "{log:?}");
+    assert_forgotten(&bench).await;
+
+    // A destroy moves nothing elsewhere.
+    bench.memory.world().log.clear();
+    bench.apply(&PlanOptions { mode: PlanMode::Destroy, ..everything() }).await;
+    let log = bench.memory.world().log.clone();
+    assert!(log.contains(&"delete n0".to_owned()) && !log.iter().any(|line| line.starts_with("evict")), "{log:?}");
+}
+
 #[tokio::test]
 async fn a_reviewed_plan_is_applied() {
     let bench = leaving().await;

@@ -9,8 +9,8 @@ use petgraph::algo::{has_path_connecting, tarjan_scc};
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::item::Item;
-use super::model::Change;
-use crate::model::{Address, Recorded};
+use super::model::{Change, Reason};
+use crate::model::{Address, Recorded, ResourceAddress};
 use crate::provider::Action;
 
 /// A part of a change.
@@ -48,6 +48,8 @@ pub(crate) enum EdgeReason {
     Release,
     /// An instance keeps the record of its old object until the new owner has removed this object, because the records of its contents name the instance.
     HandOver,
+    /// A node that leaves is out of use before the other nodes change what they know about it.
+    Leaving,
 }
 
 /// The parts of changes and their order.
@@ -98,9 +100,9 @@ impl Sequence {
         sequence
     }
 
-    /// Returns the changes that wait for each other, apart from edges with the reason [`EdgeReason::Release`].
+    /// Returns the changes that wait for each other, apart from edges with the reasons [`EdgeReason::Release`] and [`EdgeReason::Leaving`].
     pub fn cycles(&self) -> Vec<BTreeSet<usize>> {
-        let edges = self.edges.iter().filter(|(why, ..)| *why != EdgeReason::Release);
+        let edges = self.edges.iter().filter(|(why, ..)| ![EdgeReason::Release, EdgeReason::Leaving].contains(why));
         let cycles = tarjan_scc(&graph(self.parts.len(), edges)).into_iter().filter(|cycle| cycle.len() > 1);
         cycles.map(|cycle| cycle.into_iter().map(|part| self.parts[part.index()].0).collect()).collect()
     }
@@ -164,6 +166,8 @@ struct Places<'a> {
     removals: Vec<Vec<(OldObject, usize)>>,
     /// Whether any change removes an object.
     has_removals: bool,
+    /// The parts that remove objects of nodes that leave, by their resource.
+    leaving: HashMap<&'a ResourceAddress, Vec<usize>>,
     /// The part that removes each object.
     removers: HashMap<Object<'a>, usize>,
     /// The record of each object.
@@ -181,6 +185,7 @@ impl<'a> Places<'a> {
             makes: vec![None; changes.len()],
             removals: vec![Vec::new(); changes.len()],
             has_removals: false,
+            leaving: HashMap::new(),
             removers: HashMap::new(),
         }
     }
@@ -195,6 +200,10 @@ impl<'a> Places<'a> {
             Part::Remove(old) => {
                 self.removals[i].push((old, place));
                 self.has_removals = true;
+                let change = &self.changes[i];
+                if change.reasons.iter().any(|reason| matches!(reason, Reason::NodeLeaves { .. })) {
+                    self.leaving.entry(&change.address.resource).or_default().push(place);
+                }
                 // The instance that owns the object now may still remove an object whose record alone is removed.
                 if self.changes[i].action == Action::Forget {
                     return;
@@ -254,6 +263,9 @@ impl<'a> Places<'a> {
         let Some(make) = self.makes[i] else { return };
         let before = change.dependencies.iter().filter_map(|d| self.makes[*self.of_address.get(d)?]);
         edges.extend(before.filter(|before| *before != make).map(|before| (EdgeReason::Manifest, before, make)));
+        let leaving = self.leaving.get(&change.address.resource).into_iter().flatten().copied();
+        let is_known = change.action == Action::Update || change.action.is_replacement();
+        edges.extend(leaving.filter(|_| is_known).map(|removal| (EdgeReason::Leaving, removal, make)));
         let remover = object_of(change).and_then(|object| self.removers.get(&object)).copied();
         edges.extend(remover.filter(is_other).map(|removal| (EdgeReason::Identity, removal, make)));
         let recorded =

@@ -6,7 +6,7 @@ use std::time::Duration;
 use moorfast_state::Record;
 
 use super::{Consequence, ObjectChange, Observed, ResourceType};
-use crate::model::{Address, Attributes};
+use crate::model::{Address, Attributes, DrainOptions};
 
 /// An operation on one instance.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct Operation {
     pub consequences: Vec<Consequence>,
     /// Whether this is a deletion because the machine of the object was replaced or does not exist any more.
     pub machine_gone: bool,
+    /// How the workloads of the node are moved away before its object is deleted. `None` if no rollout drains the node: then all of them are.
+    pub drain: Option<Box<DrainOptions>>,
     /// How long the operation may take in all, from `timeouts`.
     pub timeout: Option<Duration>,
 }

@@ -200,6 +200,8 @@ impl Memory {
             OperationAction::Delete => {
                 world.items.remove(&key);
                 world.made.remove(&key);
+                let drain = operation.drain.as_ref();
+                world.log.extend(drain.map(|options| format!("evict {key} within {:?}", options.timeout)));
                 world.log.push(format!("delete {key}"));
                 return Ok(Applied::default());
             }

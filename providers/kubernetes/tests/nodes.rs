@@ -10,7 +10,7 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use moorfast_engine::model::Value;
+use moorfast_engine::model::{DrainOptions, Value};
 use moorfast_engine::provider::{Class, ProposedAction};
 use serde_json::{Value as Json, json};
 
@@ -252,6 +252,12 @@ async fn a_disruption_budget_blocks_a_drain() {
     budget.bring(&attributes(json!({ "manifest": wanted }))).await;
 
     node.timeout = Duration::from_secs(5);
+    let timeout = node.timeout;
+    node.drain = Some(DrainOptions { timeout, grace_period: None, force: false, delete_emptydir_data: false });
+    let kept = node.destroy().await.unwrap_err();
+    assert!(kept.summary.contains("no controller would start it again"), "{kept:?}");
+
+    node.drain = None;
     let held = node.destroy().await.unwrap_err();
     assert_eq!(held.class, Class::Timeout);
     assert!(held.summary.contains(&format!("default/{name}: Cannot evict pod")), "{held:?}");

@@ -101,6 +101,7 @@ async fn hundreds_of_objects_are_read_in_pages() {
         objects: Vec::new(),
         consequences: Vec::new(),
         machine_gone: false,
+        drain: None,
         timeout: None,
     });
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();

@@ -246,6 +246,7 @@ fn of_file(file_type: &Arc<dyn ResourceType>, part: Part, operation: &Operation,
         objects: Vec::new(),
         consequences: Vec::new(),
         machine_gone: operation.machine_gone,
+        drain: None,
         timeout: operation.timeout,
     }
 }

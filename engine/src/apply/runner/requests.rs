@@ -7,10 +7,10 @@ use crate::configuration::evaluate::{desired, violated};
 use crate::configuration::expand::{Expanded, Instance};
 use crate::configuration::owners::same_object;
 use crate::configuration::scope::{InstanceScope, Values};
-use crate::model::{Attributes, Diagnostic, Mode, Recorded};
+use crate::model::{Attributes, Diagnostic, DrainOptions, Mode, Recorded};
 use crate::plan::order::PlannedPart;
 use crate::plan::sequence::{OldObject, Part};
-use crate::plan::{Change, Item};
+use crate::plan::{Change, Item, Reason};
 use crate::provider::{Action, DataRequest, Observed, Operation, OperationAction, ResourceType};
 
 /// The request of one part of a change.
@@ -59,8 +59,17 @@ pub(super) fn deletion(
     Operation {
         timeout: context.timeout(&change.address, "delete"),
         machine_gone: context.is_of_dead_node(change),
+        drain: drain_options(&context.expanded, change).map(Box::new),
         ..operation(change, resource_type, item, OperationAction::Delete, observed)
     }
+}
+
+/// Returns the options of the rollout that drains the node of an instance, if the node leaves and the instance represents it.
+fn drain_options(expanded: &Expanded, change: &Change) -> Option<DrainOptions> {
+    let leaves = change.reasons.iter().any(|reason| matches!(reason, Reason::NodeLeaves { .. }));
+    let drains = expanded.rollouts.iter().filter_map(|selection| selection.rollout.drain.as_ref());
+    let drain = drains.filter(|_| leaves).find(|drain| drain.resource.0.resource == change.address.resource)?;
+    Some(drain.options.clone())
 }
 
 /// Returns the deletion of an old object, made from the deletion of the object that the plan found. `None` if the object does not exist.
@@ -163,6 +172,7 @@ fn operation(
         objects: change.objects.clone(),
         consequences: change.consequences.clone(),
         machine_gone: false,
+        drain: None,
         timeout: None,
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use moorfast_engine::model::{Address, Attributes, Value, seal_attributes};
+use moorfast_engine::model::{Address, Attributes, DrainOptions, Value, seal_attributes};
 use moorfast_engine::provider::{
     Applied, Connection, Context, DataRequest, Dependency, ObjectChange, Observed, Operation, OperationAction,
     PlanRequest, Progress, Proposal, ProposedAction, Provider, ProviderError, ReadRequest, ResourceType, Target,
@@ -86,6 +86,8 @@ pub struct Instance {
     pub key: SealKey,
     pub record: Option<Arc<Record>>,
     pub timeout: Duration,
+    /// The options of a drain before a deletion.
+    pub drain: Option<DrainOptions>,
     /// The dependencies in the plan.
     pub dependencies: Vec<Dependency>,
     /// The object changes of the last plan.
@@ -115,6 +117,7 @@ impl Instance {
             key: SealKey::generate(),
             record: None,
             timeout: Duration::from_secs(30),
+            drain: None,
             dependencies,
             objects,
         }
@@ -186,6 +189,7 @@ impl Instance {
             objects: self.objects.clone(),
             consequences: Vec::new(),
             machine_gone: false,
+            drain: self.drain.clone().map(Box::new),
             timeout: Some(self.timeout),
         };
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();

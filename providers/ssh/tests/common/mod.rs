@@ -299,6 +299,7 @@ impl World {
             objects: Vec::new(),
             consequences: Vec::new(),
             machine_gone: false,
+            drain: None,
             timeout: None,
         }
     }

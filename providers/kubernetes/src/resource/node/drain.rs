@@ -8,6 +8,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Client;
 use kube::api::{Api, DeleteParams, EvictParams, ListParams};
 use kube::core::{Selector, SelectorExt};
+use moorfast_engine::model::DrainOptions;
 use moorfast_engine::provider::{Class, ProviderError};
 
 use crate::waiting::Wait;
@@ -33,6 +34,12 @@ pub(super) struct Eviction {
 impl Eviction {
     /// Evicts every pod, because its node leaves the cluster.
     pub(super) const ALL: Self = Self { grace_period: None, force: true, delete_emptydir_data: true };
+
+    /// Evicts the pods that the options permit.
+    pub(super) fn of(options: &DrainOptions) -> Self {
+        let DrainOptions { grace_period, force, delete_emptydir_data, timeout: _ } = *options;
+        Self { grace_period, force, delete_emptydir_data }
+    }
 
     fn parameters(&self) -> EvictParams {
         let seconds = self.grace_period.map(|period| u32::try_from(period.as_secs()).unwrap_or(u32::MAX));

@@ -193,7 +193,8 @@ impl Resource for NodeObject {
     }
 
     async fn apply(&self, cluster: &Cluster, operation: &Operation) -> Result<Applied, ProviderError> {
-        let deadline = deadline(operation.timeout, DEFAULT_TIMEOUT);
+        let drain = operation.drain.as_ref().map(|drain| drain.timeout);
+        let deadline = deadline(operation.timeout.or(drain), DEFAULT_TIMEOUT);
         match &operation.action {
             OperationAction::Create(desired) | OperationAction::Update(desired) => {
                 let name = desired.text("name").ok_or_else(|| {
@@ -434,7 +435,10 @@ impl NodeOperation<'_> {
         let notes = match condition(&node, "Ready") {
             // The Node of a dead machine stays Ready for a while.
             Readiness::Ready if self.operation.machine_gone => Vec::new(),
-            Readiness::Ready => drain::drain(&wait, self.name, Eviction::ALL).await.map(|()| Vec::new())?,
+            Readiness::Ready => {
+                let eviction = self.operation.drain.as_deref().map_or(Eviction::ALL, Eviction::of);
+                drain::drain(&wait, self.name, eviction).await.map(|()| Vec::new())?
+            }
             // The pods of a stopped machine never terminate: the garbage collector removes them when the Node is deleted.
             Readiness::Waiting(_) | Readiness::Failed(_) => {
                 vec![format!(
@@ -470,14 +474,7 @@ pub(crate) async fn drain_node(cluster: &Cluster, request: &DrainRequest) -> Res
         notes.push(format!("{name} was cordoned before and stays cordoned"));
     }
     match condition(&node, "Ready") {
-        Readiness::Ready => {
-            let eviction = Eviction {
-                grace_period: options.grace_period,
-                force: options.force,
-                delete_emptydir_data: options.delete_emptydir_data,
-            };
-            drain::drain(&wait, &name, eviction).await?;
-        }
+        Readiness::Ready => drain::drain(&wait, &name, Eviction::of(options)).await?,
         Readiness::Waiting(_) | Readiness::Failed(_) => {
             notes.push(format!("{name} is not Ready, so its pods were not evicted"));
         }
