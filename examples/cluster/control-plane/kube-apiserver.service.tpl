@@ -14,7 +14,7 @@ ExecStart=/opt/k8s/bin/kube-apiserver \
   --tls-cert-file=${cert}/kubernetes.pem \
   --tls-private-key-file=${cert}/kubernetes-key.pem \
   --client-ca-file=${cert}/ca.pem \
-  --anonymous-auth=false \
+  --authentication-config=/etc/kubernetes/authentication-config.yaml \
   --enable-bootstrap-token-auth \
   --authorization-mode=Node,RBAC \
   --enable-admission-plugins=NodeRestriction \
@@ -48,6 +48,7 @@ ExecStart=/opt/k8s/bin/kube-apiserver \
   --event-ttl=168h \
   --max-requests-inflight=4000 \
   --max-mutating-requests-inflight=2000 \
+  --shutdown-delay-duration=5s \
   --shutdown-watch-termination-grace-period=10s
 Restart=on-failure
 RestartSec=5

@@ -1,4 +1,4 @@
-//! A client that asks again and again during a change, and counts the failures.
+//! Clients that ask again and again during a change, and count the failures.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,31 +7,41 @@ use std::time::Duration;
 
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Runs `change` while a client asks again and again, and asserts that no request failed. `what` names what the client asks.
-pub fn while_available<T>(
-    what: &str,
-    ask: impl Fn() -> Result<(), String> + Send + Sync,
-    change: impl FnOnce() -> T,
-) -> T {
+/// A request that a client repeats, and its name.
+pub type Request<'r> = (&'r str, &'r (dyn Fn() -> Result<(), String> + Sync));
+
+/// The number of successful requests of a client, and the failures.
+type Results = (usize, Vec<String>);
+
+/// Runs `change` while a client for each request repeats it, and asserts that no request failed.
+pub fn while_available<T>(requests: &[Request<'_>], change: impl FnOnce() -> T) -> T {
     let is_over = AtomicBool::new(false);
-    let (changed, (answers, failures)) = thread::scope(|scope| {
-        let client = scope.spawn(|| {
-            let (mut answers, mut failures) = (0, Vec::new());
-            while !is_over.load(Ordering::Relaxed) {
-                match ask() {
-                    Ok(()) => answers += 1,
-                    Err(failure) => failures.push(failure),
-                }
-                thread::park_timeout(PAUSE);
-            }
-            (answers, failures)
-        });
+    let (changed, results) = thread::scope(|scope| {
+        let is_over = &is_over;
+        let clients: Vec<_> = requests.iter().map(|(_, request)| scope.spawn(|| repeat(*request, is_over))).collect();
         let changed = catch_unwind(AssertUnwindSafe(change));
         is_over.store(true, Ordering::Relaxed);
-        (changed, client.join().expect("the client does not panic"))
+        let end = |client: thread::ScopedJoinHandle<'_, Results>| client.join().expect("a client does not panic");
+        (changed, clients.into_iter().map(end).collect::<Vec<_>>())
     });
+    for ((name, _), (successes, failures)) in requests.iter().zip(&results) {
+        eprintln!("{name}: {successes} requests succeeded, {} failed", failures.len());
+    }
     let changed = changed.unwrap_or_else(|panic| resume_unwind(panic));
-    eprintln!("{what}: {answers} requests succeeded, {} failed", failures.len());
-    assert!(failures.is_empty() && answers > 20, "{what}: {answers} requests succeeded, {failures:#?} failed");
+    for ((name, _), (successes, failures)) in requests.iter().zip(results) {
+        assert!(failures.is_empty() && successes > 20, "{name}: {successes} requests succeeded, {failures:#?} failed");
+    }
     changed
+}
+
+fn repeat(request: &(dyn Fn() -> Result<(), String> + Sync), is_over: &AtomicBool) -> Results {
+    let (mut successes, mut failures) = (0, Vec::new());
+    while !is_over.load(Ordering::Relaxed) {
+        match request() {
+            Ok(()) => successes += 1,
+            Err(failure) => failures.push(failure),
+        }
+        thread::park_timeout(PAUSE);
+    }
+    (successes, failures)
 }

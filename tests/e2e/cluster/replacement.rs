@@ -26,11 +26,9 @@ impl Site {
         self.testbed.on(&second.name, "systemctl start etcd");
 
         wait_for("the API server", MINUTE, || self.asks_api_server(&server).ok());
-        let apply = while_available(
-            &server,
-            || self.asks_api_server(&server),
-            || self.expect(0, &[&["apply", "--auto-approve"][..], &replace].concat()),
-        );
+        let apply = while_available(&[(&server, &|| self.asks_api_server(&server))], || {
+            self.expect(0, &[&["apply", "--auto-approve"][..], &replace].concat())
+        });
         eprintln!("the replacement took {:.1?}: {}", apply.took, apply.line("Apply complete!"));
         assert_eq!(apply.operations_elsewhere(&first.name), Vec::<String>::new());
         let unit = self.testbed.on(&first.name, "cat /etc/systemd/system/etcd.service");

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::support::folder::{Folder, Run};
 use crate::support::testbed::{Node, Testbed, cluster_binaries};
@@ -21,14 +21,19 @@ pub struct Site {
     pub testbed: Testbed<()>,
     pub moorfast: Folder,
     /// The folder with the binaries.
-    binaries: String,
+    pub binaries: String,
 }
 
 impl Site {
     /// Brings up the control planes and this number of workers. Returns `None` if this machine cannot run a testbed.
     pub fn up(purpose: &str, workers: usize) -> Option<Self> {
+        Self::up_with(purpose, workers, cluster_binaries)
+    }
+
+    /// Does the same with other binaries.
+    pub fn up_with(purpose: &str, workers: usize, binaries: impl FnOnce() -> String) -> Option<Self> {
         let testbed = Testbed::up_nodes(purpose, CONTROL_PLANES + workers)?;
-        let binaries = cluster_binaries();
+        let binaries = binaries();
         let moorfast = Folder::copy_of_tree("examples");
         moorfast.write("cluster/test.auto.vars.toml", &variables(&testbed, &binaries));
         Some(Self { testbed, moorfast, binaries })
@@ -39,6 +44,19 @@ impl Site {
         self.testbed.run(&["node", "replace", node]);
         self.testbed.facts = self.testbed.current_facts();
         self.moorfast.write("cluster/test.auto.vars.toml", &variables(&self.testbed, &self.binaries));
+    }
+
+    /// Uses the binaries of another folder from now on.
+    pub fn use_binaries(&mut self, folder: String) {
+        self.binaries = folder;
+        self.moorfast.write("cluster/test.auto.vars.toml", &variables(&self.testbed, &self.binaries));
+    }
+
+    /// Takes the last worker out of the inventory, and returns it. Its machine stays.
+    pub fn take_out_last_worker(&mut self) -> Node {
+        let node = self.testbed.facts.nodes.pop().unwrap();
+        self.moorfast.write("cluster/test.auto.vars.toml", &variables(&self.testbed, &self.binaries));
+        node
     }
 
     /// Returns a command that runs moorfast in the folder of the example.
@@ -94,6 +112,14 @@ impl Site {
         let mut kubectl = Command::new(format!("{}/kubectl", self.binaries));
         kubectl.arg("--kubeconfig").arg(self.moorfast.path("cluster/admin.kubeconfig"));
         Run::of(kubectl.args(["--request-timeout", "20s"]).args(arguments).output().unwrap())
+    }
+
+    /// Creates these objects of the cluster, or changes them.
+    #[track_caller]
+    pub fn kubectl_apply(&self, objects: &[Json]) {
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
+        self.moorfast.write("objects.json", &list.to_string());
+        self.kubectl(&["apply", "--filename", &self.moorfast.path("objects.json").display().to_string()]);
     }
 
     /// Runs a script in the pod of the demo on `node`, again for a minute until it succeeds.

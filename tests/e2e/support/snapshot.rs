@@ -44,13 +44,14 @@ impl Snapshot {
 
     /// Reads the current contents of the nodes.
     pub fn of_nodes<C>(testbed: &Testbed<C>) -> Self {
-        let mut lines = BTreeMap::new();
-        for node in testbed.node_names() {
-            for (what, script) in ABOUT_NODES {
-                lines.insert(format!("{what} of {node}"), split(&testbed.on(&node, script)));
-            }
-        }
-        Self(lines)
+        let of_nodes = testbed.node_names().into_iter().map(|node| Self::of_node(testbed, &node));
+        Self(of_nodes.flat_map(|Self(lines)| lines).collect())
+    }
+
+    /// Reads the current contents of one node.
+    pub fn of_node<C>(testbed: &Testbed<C>, node: &str) -> Self {
+        let of_topic = |(what, script)| (format!("{what} of {node}"), split(&testbed.on(node, script)));
+        Self(ABOUT_NODES.into_iter().map(of_topic).collect())
     }
 
     /// Returns the differences from `before`, one line each: `+` for what was added, `-` for what was removed.

@@ -32,6 +32,7 @@ pub struct Facts<C = ControlPlane> {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Ssh {
     pub identity_file: PathBuf,
+    pub known_hosts: PathBuf,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -273,8 +274,18 @@ impl<C> Drop for Testbed<C> {
 
 /// Returns the folder with the binaries and images of a whole cluster, which are built if necessary.
 pub fn cluster_binaries() -> String {
-    let built = command(&["cluster-binaries"]).stderr(Stdio::inherit()).output();
-    stdout_of("testbed cluster-binaries", built).trim().to_owned()
+    built("cluster-binaries")
+}
+
+/// Returns the same for the previous minor version of Kubernetes.
+pub fn previous_cluster_binaries() -> String {
+    built("previous-cluster-binaries")
+}
+
+/// Returns the folder that a command of the testbed's script builds and prints.
+fn built(what: &str) -> String {
+    let built = command(&[what]).stderr(Stdio::inherit()).output();
+    stdout_of(&format!("testbed {what}"), built).trim().to_owned()
 }
 
 /// How many testbeds are up at the same time. The tests run in parallel threads, and more would be too much for two cores.
