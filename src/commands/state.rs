@@ -170,10 +170,11 @@ const FEW: usize = 8;
 fn near(pattern: &Pattern, records: &[(Address, Recorded)]) -> Vec<String> {
     let name = pattern.to_string();
     let namesake = |address: &Address| match pattern {
-        Pattern::Resource(wanted) => Pattern::Resource(Address {
-            resource: ResourceAddress { module: wanted.resource.module.clone(), ..address.resource.clone() },
-            key: wanted.key.clone(),
-        }),
+        Pattern::Resource(wanted) => {
+            let module = wanted.resource.module.clone();
+            let resource = ResourceAddress { module, ..(*address.resource).clone() };
+            Pattern::Resource(Address::new(resource, wanted.key.clone()))
+        }
         Pattern::Module(_) => Pattern::Module(address.resource.module.clone()),
     };
     // A pattern without a key is compared without keys.

@@ -34,7 +34,7 @@ pub fn change_on_node(change: &Change) -> Option<OnNode<'_>> {
 
 /// Returns the common address of the instances of one element, for example `ssh_file.site["*/shop"]`.
 pub fn on_every_node(resource: &ResourceAddress, element: Option<&str>) -> String {
-    resource.instance(element.map(|element| format!("*/{element}"))).to_string()
+    Address::new(resource.clone(), element.map(|element| format!("*/{element}"))).to_string()
 }
 
 /// Replaces the instance name in `text` by the placeholder.

@@ -46,9 +46,9 @@ pub(crate) struct Expanded {
     /// The index of each instance in `instances`.
     pub index: HashMap<Address, usize>,
     /// The instances of each resource, by their index in `instances`.
-    pub by_resource: HashMap<ResourceAddress, Vec<usize>>,
+    pub by_resource: HashMap<Arc<ResourceAddress>, Vec<usize>>,
     /// The instances of each resource on each node that its `on` selects. The list is empty if `for_each` has no elements there.
-    pub by_node: HashMap<ResourceAddress, BTreeMap<NodeName, Vec<usize>>>,
+    pub by_node: HashMap<Arc<ResourceAddress>, BTreeMap<NodeName, Vec<usize>>>,
     /// How much is expanded.
     pub stage: Stage,
 }
@@ -257,7 +257,8 @@ impl Expanded {
         {
             return vec![resource];
         }
-        let mut found: Vec<_> = self.by_resource.keys().filter(|resource| pattern.selects(resource)).collect();
+        let mut found: Vec<_> =
+            self.by_resource.keys().map(Arc::as_ref).filter(|resource| pattern.selects(resource)).collect();
         found.sort();
         found
     }

@@ -64,7 +64,7 @@ impl Expanded {
                 match expanded.instances_of(module, resource, &mut warnings) {
                     Ok(Expansion::Instances(nodes, found)) => {
                         let selected = nodes.iter().map(|node| (node.clone(), Vec::new()));
-                        expanded.by_node.insert(address, selected.collect());
+                        expanded.by_node.insert(Arc::new(address), selected.collect());
                         instances.extend(found);
                     }
                     Ok(Expansion::Open(reason)) => {
@@ -214,7 +214,7 @@ impl Expanded {
             Expansion::Instances(nodes, bindings) => (nodes, bindings),
             Expansion::Open(reason) => return Ok(Expansion::Open(reason)),
         };
-        let address = resource.address.within(&self.modules[module].path);
+        let address = Arc::new(resource.address.within(&self.modules[module].path));
         let resource = Arc::new(Resource { address, ..resource.clone() });
         let instance = |binding: Binding| {
             let target = match (resource_type.declaration().target_kind, &binding.node) {

@@ -330,6 +330,9 @@ pub(crate) enum Referenced<'e> {
 /// Returns the instances to which a reference without a key refers in a block with this binding. One instance is the first that exists of: the instance
 /// without a key, of the same node and element, of the same node, of the same element. Otherwise it is all instances, or those on the same node.
 pub(crate) fn referenced<'e>(expanded: &'e Expanded, resource: &ResourceAddress, binding: &Binding) -> Referenced<'e> {
+    let Some((resource, instances)) = expanded.by_resource.get_key_value(resource) else {
+        return Referenced::Many(&[]);
+    };
     let on_node = on_same_node(expanded, resource, binding);
     let node = binding.node.as_ref().map(|n| n.name.0.clone());
     let each = binding.each.as_ref().map(|(key, _)| key.clone());
@@ -341,7 +344,7 @@ pub(crate) fn referenced<'e>(expanded: &'e Expanded, resource: &ResourceAddress,
     let keys = [Some(None), both.map(Some), node.map(Some), each.map(Some)].into_iter().flatten();
     match keys.map(|key| resource.instance(key)).find(is_reachable) {
         Some(address) => Referenced::One(address),
-        None => Referenced::Many(on_node.or(expanded.by_resource.get(resource).map(Vec::as_slice)).unwrap_or_default()),
+        None => Referenced::Many(on_node.unwrap_or(instances)),
     }
 }
 
@@ -352,6 +355,7 @@ pub(crate) fn instance_by_key(
     key: &str,
     binding: &Binding,
 ) -> Option<Address> {
+    let (resource, _) = expanded.by_resource.get_key_value(resource)?;
     let address = resource.instance(Some(key.to_owned()));
     if expanded.index.contains_key(&address) {
         return Some(address);

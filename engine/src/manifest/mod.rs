@@ -292,7 +292,7 @@ pub struct Resource {
     /// The place of the header.
     pub span: Span,
     /// The address.
-    pub address: ResourceAddress,
+    pub address: Arc<ResourceAddress>,
     /// The selected nodes: `{ role = "worker" }`, `{ roles = ["a", "b"] }` (any of them), `"gpu01"`, `["gpu01", "gpu02"]` or `"all"`.
     pub on: Option<Expr>,
     /// A list of strings or a map, with one instance for each member.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Condition, Drain, GateName, Manifest, ModuleCall, Policy, Rollout};
 use crate::expression::{Expr, ROOTS, Reference, Unresolved};
-use crate::model::{Diagnostic, ModulePath, Pattern, ResourceAddress, Span, error_codes, nearest, suggest};
+use crate::model::{Address, Diagnostic, ModulePath, Pattern, ResourceAddress, Span, error_codes, nearest, suggest};
 
 /// The references that a block allows besides variables, locals, nodes and resources.
 #[derive(Clone, Copy, Default)]
@@ -343,7 +343,7 @@ impl Check<'_> {
             module.resources.keys().map(move |known| known.within(&path).to_string()).collect::<Vec<_>>()
         };
         let known: Vec<String> = self.manifest.modules().into_iter().flat_map(of_module).collect();
-        let block = Pattern::Resource(address.instance(None)).block().to_string();
+        let block = Pattern::Resource(Address::new(address.clone(), None)).block().to_string();
         let help = suggest(&block, known.iter().map(String::as_str));
         Unresolved::new(format!("the manifest has no `{address}`")).help(help)
     }

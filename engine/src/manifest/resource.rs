@@ -1,6 +1,7 @@
 //! `[resource.TYPE.NAME]` and `[data.TYPE.NAME]`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -35,7 +36,7 @@ fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, address: ResourceAddre
     let Some(mut fields) = reader.fields(table, &format!("`{address}`")) else { return };
     let mut resource = Resource {
         span: reader.span(table.span()),
-        address: address.clone(),
+        address: Arc::new(address.clone()),
         on: reader.optional_expr(fields.take("on")),
         for_each: reader.optional_expr(fields.take("for_each")),
         depends_on: reader.addresses(fields.take("depends_on")),

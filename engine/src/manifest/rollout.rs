@@ -163,7 +163,7 @@ fn gates<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> Vec<(GateName
         None => match reader.parse_address(&text, span)? {
             // `module.web.check.NAME`
             Pattern::Resource(Address { resource, key: None }) if resource.resource_type == "check" => {
-                Some((GateName::Check(resource.module, resource.name), span))
+                Some((GateName::Check(resource.module.clone(), resource.name.clone()), span))
             }
             Pattern::Resource(address) => Some((GateName::Resource(address), span)),
             Pattern::Module(path) => {
@@ -180,7 +180,7 @@ fn after<'a>(reader: &mut Reader<'a>, entry: Option<Entry<'a>>) -> Vec<(RolloutN
     let texts = reader.texts(entry);
     let name = |(text, span): (String, Span)| match text.parse() {
         Ok(Pattern::Resource(Address { resource, key: None })) if resource.resource_type == "rollout" => {
-            Some((RolloutName { module: resource.module, name: resource.name }, span))
+            Some((RolloutName { module: resource.module.clone(), name: resource.name.clone() }, span))
         }
         _ => {
             reader.error(span, format!("`{text}` is not a rollout"), "a rollout is written as in `rollout.NAME`");

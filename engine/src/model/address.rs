@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +34,8 @@ pub struct ResourceAddress {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Address {
-    /// The resource.
-    pub resource: ResourceAddress,
+    /// The resource. It is shared: a plan copies an address many times.
+    pub resource: Arc<ResourceAddress>,
     /// The node name, the key of `for_each`, or `NODE/KEY` if both are used. `None` for a single instance.
     pub key: Option<String>,
 }
@@ -86,12 +87,17 @@ impl ResourceAddress {
     }
 
     /// Returns the address of the instance with this key.
-    pub fn instance(&self, key: Option<String>) -> Address {
-        Address { resource: self.clone(), key }
+    pub fn instance(self: &Arc<Self>, key: Option<String>) -> Address {
+        Address { resource: Arc::clone(self), key }
     }
 }
 
 impl Address {
+    /// Returns the address of an instance of `resource`.
+    pub fn new(resource: ResourceAddress, key: Option<String>) -> Self {
+        Self { resource: Arc::new(resource), key }
+    }
+
     /// Whether `pattern` selects this instance.
     pub fn matches(&self, pattern: &Pattern) -> bool {
         pattern.selects(&self.resource) && pattern.key().is_none_or(|key| self.key.as_deref() == Some(key))
@@ -99,7 +105,7 @@ impl Address {
 
     /// Returns this address, which starts at `module`, as one that starts at the root.
     pub fn within(&self, module: &ModulePath) -> Self {
-        Self { resource: self.resource.within(module), key: self.key.clone() }
+        Self::new(self.resource.within(module), self.key.clone())
     }
 
     /// Returns the address after a move, as [`Pattern::moved`] does.
@@ -110,8 +116,8 @@ impl Address {
             }
             (Pattern::Module(from), Pattern::Module(to)) => {
                 let module = self.resource.module.moved(from, to)?;
-                let resource = ResourceAddress { module, ..self.resource.clone() };
-                Some(Address { resource, key: self.key.clone() })
+                let resource = ResourceAddress { module, ..(*self.resource).clone() };
+                Some(Address::new(resource, self.key.clone()))
             }
             _ => None,
         }
@@ -154,7 +160,8 @@ impl Pattern {
             Pattern::Module(path) => Pattern::Module(path.without_keys()),
             Pattern::Resource(Address { resource, .. }) => {
                 let module = resource.module.without_keys();
-                Pattern::Resource(ResourceAddress { module, ..resource.clone() }.instance(None))
+                let resource = ResourceAddress { module, ..(**resource).clone() };
+                Pattern::Resource(Address::new(resource, None))
             }
         }
     }
@@ -194,7 +201,7 @@ const MAX_NAMED: usize = 3;
 pub fn named(addresses: &[Address]) -> Vec<String> {
     let mut by_resource: Vec<(&ResourceAddress, Vec<&Address>)> = Vec::new();
     for address in addresses {
-        match by_resource.iter_mut().find(|(resource, _)| **resource == address.resource) {
+        match by_resource.iter_mut().find(|(resource, _)| **resource == *address.resource) {
             Some((_, instances)) => instances.push(address),
             None => by_resource.push((&address.resource, vec![address])),
         }
@@ -267,7 +274,7 @@ fn parse(text: &str) -> Option<Pattern> {
     let (key, rest) = parse_key(rest)?;
     let is_complete = rest.is_empty() && is_identifier(resource_type) && is_identifier(name);
     let resource = ResourceAddress { module, mode, resource_type: resource_type.into(), name: name.into() };
-    is_complete.then_some(Pattern::Resource(Address { resource, key }))
+    is_complete.then(|| Pattern::Resource(Address::new(resource, key)))
 }
 
 impl TryFrom<String> for Pattern {

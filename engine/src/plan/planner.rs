@@ -46,8 +46,10 @@ impl Planner<'_> {
         let mut draft = Draft::new(machines, inputs.static_values.owners(), warnings);
         draft.selected = inputs.options.is_partial().then(|| selected.addresses());
         let decided = self.decide_all(&prior, &selected, &mut readings, &mut draft).await;
+        // A refresh records what can be read. An import is complete, or records nothing.
+        let is_refresh = inputs.options.mode == PlanMode::RefreshOnly && !inputs.options.imports;
         // Instances that could not be read are the reason of an error that follows, not the other way round.
-        if !self.tolerates_unread && inputs.options.mode != PlanMode::RefreshOnly && !draft.unread.is_empty() {
+        if !self.tolerates_unread && !is_refresh && !draft.unread.is_empty() {
             return Err(Failure::Providers(self.without_dependants(draft.unread)));
         }
         decided?;

@@ -143,7 +143,7 @@ pub(super) fn address(text: &str) -> Address {
 pub(super) fn record(text: &str, dependencies: &[&str]) -> Record {
     Record {
         address: text.to_owned(),
-        resource_type: address(text).resource.resource_type,
+        resource_type: address(text).resource.resource_type.clone(),
         provider: "mem".to_owned(),
         target: "n1".to_owned(),
         identity: text.to_owned(),
@@ -164,7 +164,7 @@ pub(super) fn change(text: &str, action: Action, dependencies: &[&str]) -> Chang
     Change {
         address: address(text),
         moved_from: None,
-        resource_type: address(text).resource.resource_type,
+        resource_type: address(text).resource.resource_type.clone(),
         provider: "mem".to_owned(),
         target: "n1".to_owned(),
         node: None,

@@ -263,7 +263,7 @@ impl<'a> Places<'a> {
         let Some(make) = self.makes[i] else { return };
         let before = change.dependencies.iter().filter_map(|d| self.makes[*self.of_address.get(d)?]);
         edges.extend(before.filter(|before| *before != make).map(|before| (EdgeReason::Manifest, before, make)));
-        let leaving = self.leaving.get(&change.address.resource).into_iter().flatten().copied();
+        let leaving = self.leaving.get(&*change.address.resource).into_iter().flatten().copied();
         let is_known = change.action == Action::Update || change.action.is_replacement();
         edges.extend(leaving.filter(|_| is_known).map(|removal| (EdgeReason::Leaving, removal, make)));
         let remover = object_of(change).and_then(|object| self.removers.get(&object)).copied();

@@ -272,8 +272,9 @@ fn file(part: Part, own: &Attributes) -> Option<Attributes> {
 /// Returns the address of a file in messages.
 fn address(part: Part, of: &Address) -> Address {
     let mut address = of.clone();
-    address.resource.resource_type = FILE.to_owned();
-    address.resource.name.push_str(match part {
+    let resource = Arc::make_mut(&mut address.resource);
+    resource.resource_type = FILE.to_owned();
+    resource.name.push_str(match part {
         Part::Key => "-key",
         Part::Certificate => "-certificate",
     });

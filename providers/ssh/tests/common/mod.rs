@@ -324,7 +324,7 @@ impl World {
 }
 
 pub fn address(kind: &str) -> Address {
-    ResourceAddress::managed(kind, "x").instance(None)
+    Address::new(ResourceAddress::managed(kind, "x"), None)
 }
 
 pub fn create(kind: &str, written: serde_json::Value) -> OperationAction {
