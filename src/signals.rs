@@ -8,8 +8,17 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::exit::Exit;
 
+/// What a signal does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Running operations are finished, and no more are started.
+    Stopping,
+    /// Running operations are cancelled.
+    Cancelling,
+}
+
 /// Starts listening for signals, and returns the interrupt that they set. Sends a notice for each signal to `notices`.
-pub fn listen(notices: UnboundedSender<String>) -> Interrupt {
+pub fn listen(notices: UnboundedSender<Notice>) -> Interrupt {
     let interrupt = Interrupt::default();
     // Without handlers, a signal ends the process, and the next run resolves the unfinished operations.
     if let Ok(signals) = signals() {
@@ -32,17 +41,15 @@ fn signals() -> io::Result<UnboundedReceiver<()>> {
 async fn handle(
     mut signals: UnboundedReceiver<()>,
     interrupt: Interrupt,
-    notices: UnboundedSender<String>,
+    notices: UnboundedSender<Notice>,
 ) -> Option<()> {
-    let notice = |text: &str| drop(notices.send(text.to_owned()));
+    let notice = |notice| _ = notices.send(notice);
     signals.recv().await?;
     interrupt.stop.cancel();
-    notice("Interrupted: running operations are finished, and no more are started. Interrupt again to cancel them.");
+    notice(Notice::Stopping);
     signals.recv().await?;
     interrupt.cancel.cancel();
-    notice(
-        "Cancelling the running operations. Interrupt again to exit at once; the next run resolves unfinished operations.",
-    );
+    notice(Notice::Cancelling);
     signals.recv().await?;
     std::process::exit(Exit::Interrupted.code().into());
 }

@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::text::Style::{Bold, Danger, Dim, Warning};
 use super::text::{Line, styled};
 use super::wording::{counted, duration, progress_words};
+use crate::signals::Notice;
 use crate::ui::Ui;
 
 /// Maximum number of target names in a line.
@@ -33,7 +34,7 @@ pub enum ProgressFormat {
 /// A task that prints the events of a run.
 pub struct ProgressPrinter {
     events: UnboundedSender<Event>,
-    notices: UnboundedSender<String>,
+    notices: UnboundedSender<Notice>,
     flush: UnboundedSender<oneshot::Sender<()>>,
 }
 
@@ -47,8 +48,8 @@ impl ProgressPrinter {
         Self { events, notices, flush }
     }
 
-    /// Returns the sender for important notices. They are printed immediately, even if quiet.
-    pub fn notices(&self) -> UnboundedSender<String> {
+    /// Returns the sender for notices of signals. They are printed immediately, even if quiet.
+    pub fn notices(&self) -> UnboundedSender<Notice> {
         self.notices.clone()
     }
 
@@ -68,7 +69,7 @@ impl ProgressPrinter {
 
 async fn follow(
     mut events: UnboundedReceiver<Event>,
-    mut notices: UnboundedReceiver<String>,
+    mut notices: UnboundedReceiver<Notice>,
     mut flush: UnboundedReceiver<oneshot::Sender<()>>,
     mut progress: Progress,
 ) {
@@ -77,20 +78,34 @@ async fn follow(
     loop {
         tokio::select! {
             Some(event) = events.recv() => progress.event(event),
-            Some(notice) = notices.recv() => progress.notice(&notice),
+            Some(notice) = notices.recv() => progress.notice(notice),
             request = flush.recv() => {
                 let Some(done) = request else { return };
                 while let Ok(event) = events.try_recv() {
                     progress.event(event);
                 }
                 while let Ok(notice) = notices.try_recv() {
-                    progress.notice(&notice);
+                    progress.notice(notice);
                 }
                 progress.print_reading();
                 let _ = done.send(());
             }
             _ = tick.tick() => progress.report_long_operations(),
         }
+    }
+}
+
+/// Returns the text of a notice. `is_running` is whether an operation is running.
+fn interruption(notice: Notice, is_running: bool) -> &'static str {
+    match (notice, is_running) {
+        (Notice::Stopping, true) => {
+            "Interrupted: running operations are finished, and no more are started. Interrupt again to cancel them."
+        }
+        (Notice::Stopping, false) => "Interrupted: no operation is running, and none will be started.",
+        (Notice::Cancelling, true) => {
+            "Cancelling the running operations. Interrupt again to exit at once; the next run resolves unfinished operations."
+        }
+        (Notice::Cancelling, false) => "Stopping. Interrupt again to exit at once.",
     }
 }
 
@@ -135,6 +150,11 @@ impl Progress {
         if self.format == ProgressFormat::Json {
             // A closed output does not stop the run.
             let _ = self.ui.json(super::json::event(&event));
+            match event {
+                Event::Started { address, action } => self.run(address, action, None),
+                Event::Finished { address, .. } | Event::Failed { address, .. } => self.finished(&address),
+                _ => {}
+            }
             return;
         }
         if !matches!(event, Event::Reading { .. } | Event::ReadDone { .. }) {
@@ -236,6 +256,10 @@ impl Progress {
         if bar.is_none() {
             self.line(styled(Bold, &address) + format!(": {}...", progress_words(action).0));
         }
+        self.run(address, action, bar);
+    }
+
+    fn run(&mut self, address: Address, action: Action, bar: Option<ProgressBar>) {
         let now = Instant::now();
         self.running.insert(address, Running { action, since: now, reported: now, message: None, bar });
     }
@@ -295,7 +319,8 @@ impl Progress {
     }
 
     /// Prints a notice immediately.
-    fn notice(&mut self, text: &str) {
+    fn notice(&mut self, notice: Notice) {
+        let text = interruption(notice, !self.running.is_empty());
         self.print_reading();
         let show = || match self.format {
             // A closed output does not stop the run.

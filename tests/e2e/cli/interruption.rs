@@ -171,6 +171,7 @@ fn a_run_that_waits_for_the_lock_can_be_interrupted() {
         arguments.extend((command == "import").then_some("ssh_file.after[\"here\"]"));
         let (code, rest) = interrupted_at(&folder, &arguments, "Waiting for the state lock: ");
         assert_eq!(code, 130, "{command}: {rest}");
+        assert!(rest.contains("Interrupted: no operation is running"), "{command}: {rest}");
         assert!(rest.contains("Interrupted; nothing was changed."), "{command}: {rest}");
     }
     open_gate_once(&folder);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use super::site::Site;
+use super::site::{Site, left_behind};
 use crate::support::processes::Watch;
 use crate::support::snapshot::Snapshot;
 use crate::support::wait_for;
@@ -74,7 +74,7 @@ impl Site {
     fn destroy_leaves_nothing_behind(&self, bare: &Snapshot) {
         let destroy = self.expect(0, &["destroy", "--auto-approve"]);
         eprintln!("destroy took {:.1?}", destroy.took);
-        assert_eq!(Snapshot::of_nodes(&self.testbed).since(bare), Vec::<String>::new());
+        assert_eq!(left_behind(&Snapshot::of_nodes(&self.testbed), bare), Vec::<String>::new());
     }
 
     /// Reads a Secret from etcd, without the API server.

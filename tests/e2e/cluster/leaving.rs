@@ -1,6 +1,6 @@
 //! A worker is taken out of the inventory.
 
-use super::site::{CONTROL_PLANES, Site};
+use super::site::{CONTROL_PLANES, Site, left_behind};
 use crate::support::snapshot::Snapshot;
 
 impl Site {
@@ -40,7 +40,8 @@ impl Site {
         assert!(!self.machines_of_the_workload().contains(&leaving.name));
         let requests = self.kubectl(&["get", "csr", "-o", "jsonpath={.items[*].spec.username}"]);
         assert!(!requests.contains(&leaving.name), "{requests}");
-        assert_eq!(Snapshot::of_node(&self.testbed, &leaving.name).since(bare), Vec::<String>::new());
+        let remaining = left_behind(&Snapshot::of_node(&self.testbed, &leaving.name), bare);
+        assert_eq!(remaining, Vec::<String>::new());
         self.is_in_sync();
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use crate::support::folder::{Folder, Run};
+use crate::support::snapshot::Snapshot;
 use crate::support::testbed::{Node, Testbed, cluster_binaries};
 use crate::support::try_wait_for;
 
@@ -136,6 +137,14 @@ impl Site {
         });
         found.unwrap_or_else(|| panic!("in the pod on {node}: {script}: {last}"))
     }
+}
+
+/// Returns what machines have that they did not have when they were bare.
+pub fn left_behind(now: &Snapshot, bare: &Snapshot) -> Vec<String> {
+    let mut remaining = now.since(bare);
+    // Debian's haproxy leaves its directory, also after a purge.
+    remaining.retain(|line| !line.contains("+ /var/lib/haproxy"));
+    remaining
 }
 
 fn variables(testbed: &Testbed<()>, binaries: &str) -> String {

@@ -141,7 +141,9 @@ async fn unknown_kind(
     }
     let error =
         error(&format!("the cluster does not serve {kind} of {api_version}, and nothing in the manifest defines it"));
-    Ok(error.help(match nearest_kind(&cluster.kinds().await?, key) {
+    let mut kinds = cluster.kinds().await?;
+    kinds.extend(provided.kinds());
+    Ok(error.help(match nearest_kind(&kinds, key) {
         Some((api_version, kind)) => format!("did you mean {kind} of {api_version}?"),
         None => "correct apiVersion and kind (`kubectl api-resources` lists the served kinds), or add the CustomResourceDefinition to the manifest; if \
                  another resource installs it, add that resource to `depends_on`"
@@ -149,7 +151,7 @@ async fn unknown_kind(
     }))
 }
 
-/// Returns the served kind that is most similar to that of the key.
+/// Returns the kind that is most similar to that of the key.
 pub(super) fn nearest_kind<'k>(kinds: &'k [(String, String)], key: &ObjectKey) -> Option<&'k (String, String)> {
     let group = |api_version: &str| api_version.split_once('/').map_or(String::new(), |(group, _)| group.to_owned());
     let same = |kind: &str| kind.eq_ignore_ascii_case(&key.kind);

@@ -78,6 +78,17 @@ impl<'a> Provided<'a> {
         definitions.flat_map(|definition| versions(definition, key)).collect()
     }
 
+    /// Returns the kinds that the manifest defines, as pairs of API version and kind.
+    pub(super) fn kinds(&self) -> Vec<(String, String)> {
+        let definitions = self.documents().filter(|d| d.key.kind == "CustomResourceDefinition");
+        let kinds = definitions.filter_map(|definition| {
+            let group = text(&definition.declared, &["spec", "group"])?;
+            let kind = text(&definition.declared, &["spec", "names", "kind"])?;
+            Some(served_versions(definition)?.flatten().map(move |name| (format!("{group}/{name}"), kind.to_owned())))
+        });
+        kinds.flatten().collect()
+    }
+
     /// Whether the kind is namespaced, if the manifest defines it.
     pub(super) fn is_namespaced(&self, key: &ObjectKey) -> Option<bool> {
         let definition = self.documents().find(|d| defines(d, key))?;
@@ -123,17 +134,18 @@ fn defines(definition: &Document, key: &ObjectKey) -> bool {
 }
 
 fn versions(definition: &Document, key: &ObjectKey) -> Vec<String> {
-    let Some(versions) = at(&definition.declared, &["spec", "versions"]).and_then(Value::as_list) else {
-        return vec![key.api_version.clone()];
-    };
-    let served = versions.iter().filter(|version| {
+    let Some(names) = served_versions(definition) else { return vec![key.api_version.clone()] };
+    let version = |name: Option<&str>| name.map(|name| format!("{}/{name}", key.group()));
+    names.map(|name| version(name).unwrap_or_else(|| key.api_version.clone())).collect()
+}
+
+/// Returns the names of the versions that a CustomResourceDefinition serves. `None` if they are unknown, all or one of them.
+fn served_versions(definition: &Document) -> Option<impl Iterator<Item = Option<&str>>> {
+    let versions = at(&definition.declared, &["spec", "versions"])?.as_list()?;
+    let is_served = |version: &&Value| {
         at(version, &["served"]).is_none_or(|served| served.is_unknown() || served.as_bool() == Some(true))
-    });
-    let name = |version: &Value| match at(version, &["name"]).and_then(Value::as_str) {
-        Some(name) => format!("{}/{name}", key.group()),
-        None => key.api_version.clone(),
     };
-    served.map(name).collect()
+    Some(versions.iter().filter(is_served).map(|version| at(version, &["name"])?.as_str()))
 }
 
 /// Whether the object may register further kinds: a workload, or an object that an operator acts on.
@@ -186,8 +198,11 @@ mod tests {
             let provided = Provided::of(&[], &[dependency]);
             assert_eq!(
                 (provided.has_kind(&pot), provided.versions_of_kind(&pot)),
-                (expected, versions.into_iter().map(str::to_owned).collect())
+                (expected, versions.iter().copied().map(str::to_owned).collect())
             );
+            let kinds: Vec<_> =
+                provided.kinds().into_iter().map(|(version, kind)| format!("{version} {kind}")).collect();
+            assert_eq!(kinds, versions.iter().map(|version| format!("{version} Pot")).collect::<Vec<_>>());
             assert!(!provided.has_kind(&key("example.com/v1", "Pot", None)) && !provided.may_install_kinds());
         }
     }
