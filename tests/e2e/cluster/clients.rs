@@ -28,22 +28,22 @@ impl Site {
         self.while_clients_ask(node, true, change)
     }
 
-    /// Does the same without the demo: a drain does not end the pods of a DaemonSet, so they end with their machine.
-    pub fn without_an_outage_of_the_workload<T>(&self, node: &Node, change: impl FnOnce() -> T) -> T {
+    /// Does the same without requests to pods: when a machine leaves, they can reach one that has just ended with it.
+    pub fn without_an_outage_of_the_api_servers<T>(&self, node: &Node, change: impl FnOnce() -> T) -> T {
         self.while_clients_ask(node, false, change)
     }
 
-    fn while_clients_ask<T>(&self, node: &Node, asks_demo: bool, change: impl FnOnce() -> T) -> T {
+    fn while_clients_ask<T>(&self, node: &Node, asks_pods: bool, change: impl FnOnce() -> T) -> T {
         let client = Client::on(self, node);
         let reads = || client.get("/api/v1/namespaces/default").map(drop);
         wait_for("an answer to the client of the API servers", MINUTE, || reads().ok());
         let requests: [Request<'_>; 4] = [
             ("the API servers", &reads),
+            ("the budget of the workload", &|| client.sees_budget_kept()),
             ("the workload", &|| client.asks(NODE_PORT)),
-            ("its budget", &|| client.sees_budget_kept()),
             ("the demo", &|| client.asks(DEMO)),
         ];
-        while_available(if asks_demo { &requests } else { &requests[..3] }, change)
+        while_available(if asks_pods { &requests } else { &requests[..2] }, change)
     }
 
     /// Creates the ServiceAccount, and returns the file with the options of curl that log in as it.

@@ -21,7 +21,7 @@ impl Site {
 
         let plan = self.expect(0, &["plan", "--out", "leave.plan"]);
         plan.says("Nodes that leave:").says(&format!("{}: destroys", leaving.name));
-        let apply = self.without_an_outage_of_the_workload(&client, || self.expect(0, &["apply", "leave.plan"]));
+        let apply = self.without_an_outage_of_the_api_servers(&client, || self.expect(0, &["apply", "leave.plan"]));
         eprintln!("{} left in {:.1?}: {}", leaving.name, apply.took, apply.line("Apply complete!"));
 
         // The others change only their lists of machines.
