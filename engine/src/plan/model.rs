@@ -310,6 +310,11 @@ impl Change {
         })
     }
 
+    /// Whether the change is made because its node leaves.
+    pub(crate) fn is_of_leaving_node(&self) -> bool {
+        self.reasons.iter().any(|reason| matches!(reason, Reason::NodeLeaves { .. }))
+    }
+
     /// Whether something that runs is restarted or reloaded, because of a watched instance or of its own definition.
     pub fn restarts(&self) -> bool {
         let triggered = || self.reasons.iter().any(|reason| matches!(reason, Reason::Trigger { .. }));

@@ -9,7 +9,7 @@ use petgraph::algo::{has_path_connecting, tarjan_scc};
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::item::Item;
-use super::model::{Change, Reason};
+use super::model::Change;
 use crate::model::{Address, Recorded, ResourceAddress};
 use crate::provider::Action;
 
@@ -201,7 +201,7 @@ impl<'a> Places<'a> {
                 self.removals[i].push((old, place));
                 self.has_removals = true;
                 let change = &self.changes[i];
-                if change.reasons.iter().any(|reason| matches!(reason, Reason::NodeLeaves { .. })) {
+                if change.is_of_leaving_node() {
                     self.leaving.entry(&change.address.resource).or_default().push(place);
                 }
                 // The instance that owns the object now may still remove an object whose record alone is removed.

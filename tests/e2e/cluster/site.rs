@@ -36,27 +36,32 @@ impl Site {
         let testbed = Testbed::up_nodes(purpose, CONTROL_PLANES + workers)?;
         let binaries = binaries();
         let moorfast = Folder::copy_of_tree("examples");
-        moorfast.write("cluster/test.auto.vars.toml", &variables(&testbed, &binaries));
-        Some(Self { testbed, moorfast, binaries })
+        let site = Self { testbed, moorfast, binaries };
+        site.write_variables();
+        Some(site)
+    }
+
+    fn write_variables(&self) {
+        self.moorfast.write("cluster/test.auto.vars.toml", &variables(&self.testbed, &self.binaries));
     }
 
     /// Replaces the machine of a node by another one with another host key and an empty disk.
     pub fn replace_machine(&mut self, node: &str) {
         self.testbed.run(&["node", "replace", node]);
         self.testbed.facts = self.testbed.current_facts();
-        self.moorfast.write("cluster/test.auto.vars.toml", &variables(&self.testbed, &self.binaries));
+        self.write_variables();
     }
 
     /// Uses the binaries of another folder from now on.
     pub fn use_binaries(&mut self, folder: String) {
         self.binaries = folder;
-        self.moorfast.write("cluster/test.auto.vars.toml", &variables(&self.testbed, &self.binaries));
+        self.write_variables();
     }
 
     /// Takes the last worker out of the inventory, and returns it. Its machine stays.
     pub fn take_out_last_worker(&mut self) -> Node {
         let node = self.testbed.facts.nodes.pop().unwrap();
-        self.moorfast.write("cluster/test.auto.vars.toml", &variables(&self.testbed, &self.binaries));
+        self.write_variables();
         node
     }
 

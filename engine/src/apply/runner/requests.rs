@@ -10,7 +10,7 @@ use crate::configuration::scope::{InstanceScope, Values};
 use crate::model::{Attributes, Diagnostic, DrainOptions, Mode, Recorded};
 use crate::plan::order::PlannedPart;
 use crate::plan::sequence::{OldObject, Part};
-use crate::plan::{Change, Item, Reason};
+use crate::plan::{Change, Item};
 use crate::provider::{Action, DataRequest, Observed, Operation, OperationAction, ResourceType};
 
 /// The request of one part of a change.
@@ -66,9 +66,11 @@ pub(super) fn deletion(
 
 /// Returns the options of the rollout that drains the node of an instance, if the node leaves and the instance represents it.
 fn drain_options(expanded: &Expanded, change: &Change) -> Option<DrainOptions> {
-    let leaves = change.reasons.iter().any(|reason| matches!(reason, Reason::NodeLeaves { .. }));
-    let drains = expanded.rollouts.iter().filter_map(|selection| selection.rollout.drain.as_ref());
-    let drain = drains.filter(|_| leaves).find(|drain| drain.resource.0.resource == change.address.resource)?;
+    if !change.is_of_leaving_node() {
+        return None;
+    }
+    let mut drains = expanded.rollouts.iter().filter_map(|selection| selection.rollout.drain.as_ref());
+    let drain = drains.find(|drain| drain.resource.0.resource == change.address.resource)?;
     Some(drain.options.clone())
 }
 
