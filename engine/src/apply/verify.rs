@@ -31,7 +31,8 @@ pub(super) async fn changed_since_review(context: &ApplyContext, events: &Events
     changed
 }
 
-fn request(context: &ApplyContext, change: &Change) -> Option<ReadRequest> {
+/// Returns the request to read the object of a change again.
+pub(super) fn request(context: &ApplyContext, change: &Change) -> Option<ReadRequest> {
     let item = context.items.get(&change.address);
     let recorded = item.and_then(|i| i.recorded.as_ref()).map(Recorded::shared);
     let former = item.is_some_and(|i| i.former.is_some());

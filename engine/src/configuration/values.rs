@@ -24,6 +24,13 @@ impl Values {
         self.0.insert(address, Arc::new(Value::Map(attributes)));
     }
 
+    /// Sets some attributes of an instance whose attributes are known. The others keep their values.
+    pub fn extend(&mut self, address: &Address, attributes: BTreeMap<String, Value>) {
+        if let Some(Value::Map(known)) = self.get(address).cloned() {
+            self.insert(address.clone(), known.into_iter().chain(attributes).collect());
+        }
+    }
+
     pub fn get(&self, address: &Address) -> Option<&Value> {
         self.0.get(address).map(AsRef::as_ref)
     }

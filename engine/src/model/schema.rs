@@ -45,6 +45,9 @@ pub struct Attribute {
     pub derived_from: Option<&'static str>,
     /// Whether the value is the time at which the object expires, as in RFC 3339. `drift --metrics` shows how long that is.
     pub is_expiry: bool,
+    /// Whether the object only reports the value, and other objects decide it: the version of a kubelet, which its Node reports. An apply reads it again after it
+    /// changed what the instance depends on.
+    pub is_reported: bool,
 }
 
 /// The type of an attribute.
@@ -102,6 +105,7 @@ impl Attribute {
             forces_replacement: false,
             derived_from: None,
             is_expiry: false,
+            is_reported: false,
         }
     }
 
@@ -148,6 +152,12 @@ impl Attribute {
     /// Declares that the value is the time at which the object expires.
     pub fn expiry(mut self) -> Self {
         self.is_expiry = true;
+        self
+    }
+
+    /// Declares that the object only reports the value, and that other objects decide it.
+    pub fn reported(mut self) -> Self {
+        self.is_reported = true;
         self
     }
 

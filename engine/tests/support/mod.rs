@@ -149,7 +149,8 @@ impl Memory {
         if made.is_some() && material.is_none() {
             return None;
         }
-        let attributes = attributes(key, value, material.unwrap_or_default());
+        let mut attributes = attributes(key, value, material.unwrap_or_default());
+        attributes.extend(reported(&world, resource_type, key));
         let private = match world.drained.get(&place(target, key)) {
             Some(owner) => serde_json::json!({ "drained_by": owner }),
             None => serde_json::json!("seen"),
@@ -218,7 +219,9 @@ impl Memory {
             let private = Some(Box::new(serde_json::json!({ "made": true })));
             return Err(ProviderError { private, ..ProviderError::new(Class::Failed, format!("{key} is half done")) });
         }
-        Ok(Applied { attributes: marked(attributes(&own, &value, &material), wanted), ..Applied::default() })
+        let mut attributes = marked(attributes(&own, &value, &material), wanted);
+        attributes.extend(reported(&world, operation.resource_type.name(), &own));
+        Ok(Applied { attributes, ..Applied::default() })
     }
 }
 
@@ -250,6 +253,12 @@ fn attributes(key: &str, value: &str, material: &str) -> Attributes {
     [entry("key", key), entry("value", value), entry("material", material), entry("id", &id)].into()
 }
 
+/// Returns the attribute that an item reports about another one.
+fn reported(world: &World, resource_type: &str, key: &str) -> Option<(String, Value)> {
+    let version = world.items.get(&format!("{key}:version")).filter(|_| resource_type == "mem_badge")?;
+    Some(("version".to_owned(), Value::from(version.as_str())))
+}
+
 /// The types whose instances are one item each.
 struct Item {
     declaration: Declaration,
@@ -271,6 +280,14 @@ impl Item {
             ],
         );
         Self { declaration: Declaration { name, target_kind, schema }, is_bound: false, is_elsewhere: false }
+    }
+
+    /// Returns the type of badges. A badge whose key is the name of a node reports the value of the item `version` on this node.
+    fn badge() -> Self {
+        let mut badge = Self { is_bound: true, ..Self::new("mem_badge", TargetKind::Provider) };
+        let version = Attribute::computed("version", Kind::String, "The value of the item `version` on its node.");
+        badge.declaration.schema.attributes.push(version.reported());
+        badge
     }
 }
 
@@ -363,7 +380,7 @@ impl Provider for Memory {
             Arc::new(Item::new("mem_box", TargetKind::Provider)),
             Arc::new(Item::new("mem_file", TargetKind::Node)),
             Arc::new(Item { is_elsewhere: true, ..Item::new("mem_member", TargetKind::Node) }),
-            Arc::new(Item { is_bound: true, ..Item::new("mem_badge", TargetKind::Provider) }),
+            Arc::new(Item::badge()),
             Arc::new(Bundle::default()),
         ]
     }
@@ -456,6 +473,9 @@ impl Connection for Memory {
             };
             if action != ProposedAction::NoOp {
                 planned.insert("id".to_owned(), Value::Unknown);
+            }
+            if action == ProposedAction::Create && r.resource_type.name() == "mem_badge" {
+                planned.insert("version".to_owned(), Value::Unknown);
             }
             // A change of its definition restarts a unit.
             let is_definition =

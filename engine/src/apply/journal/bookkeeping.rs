@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
+use jiff::Timestamp;
 use moorfast_state::{Intent, Outcome, Output, Record, StateError};
 
 use super::operations::Journal;
 use crate::apply::context::ApplyContext;
 use crate::model::decoded::CONNECTION;
-use crate::model::{Address, Machine, Node, NodeConnection, NodeName};
+use crate::model::{Address, Attributes, Machine, Node, NodeConnection, NodeName, seal_attributes};
 use crate::plan::{Change, PlanMode};
 use crate::provider::Action;
 
@@ -96,6 +97,28 @@ impl Journal<'_> {
             None if change.action == Action::Forget => self.lock.remove(&change.address.to_string()).await,
             None => Ok(()),
         }
+    }
+
+    /// Records these attributes of unchanged instances, in one transaction. The other attributes keep their recorded values.
+    ///
+    /// # Errors
+    /// If the state cannot be written.
+    pub async fn record_attributes(
+        &mut self,
+        context: &ApplyContext,
+        attributes: &[(Address, Attributes)],
+    ) -> Result<(), StateError> {
+        let changed = attributes.iter().filter_map(|(address, attributes)| {
+            let known = self.record(address)?;
+            let mut record = (**known).clone();
+            record.attributes.extend(seal_attributes(attributes, &context.key));
+            record.updated_at = Timestamp::now();
+            (record.attributes != known.attributes).then(|| (address, Arc::new(record)))
+        });
+        let changed: Vec<_> = changed.collect();
+        try_join_all(changed.iter().map(|(_, record)| self.lock.put(record.clone()))).await?;
+        changed.into_iter().for_each(|(address, record)| self.records.set(address, Some(record)));
+        Ok(())
     }
 
     /// Records the outputs.

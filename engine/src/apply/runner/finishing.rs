@@ -1,9 +1,10 @@
-//! The steps after the last operation: machines and outputs are recorded, and checks are evaluated.
+//! The steps after the last operation: machines, reported attributes and outputs are recorded, and checks are evaluated.
 
 use std::collections::{BTreeMap, HashSet};
 
 use moorfast_state::Output;
 
+use super::reported::record_reported;
 use crate::apply::context::ApplyContext;
 use crate::apply::journal::Journal;
 use crate::apply::report::Report;
@@ -15,14 +16,20 @@ use crate::session::{Events, Interrupt};
 
 /// Completes the state and the report, and closes the connections. `is_stopped` is true if the run was stopped before its end.
 pub(super) async fn finish(
-    context: ApplyContext,
-    journal: &Journal<'_>,
+    mut context: ApplyContext,
+    mut journal: Journal<'_>,
     events: &Events,
     interrupt: &Interrupt,
     mut report: Report,
     is_stopped: bool,
 ) -> Report {
     if !is_stopped && let Err(error) = journal.forget_machines(&context).await {
+        report.state_error = Some(error);
+    }
+    if !is_stopped
+        && report.state_error.is_none()
+        && let Err(error) = record_reported(&mut context, &mut journal, &report, events).await
+    {
         report.state_error = Some(error);
     }
     let outputs = outputs(&context, &mut report);

@@ -6,6 +6,7 @@ mod explain;
 mod finishing;
 mod gates;
 mod opening;
+mod reported;
 mod reporter;
 mod requests;
 mod results;
@@ -436,7 +437,7 @@ impl<'a> Runner<'a> {
         }
         let is_stopped = self.schedule.is_stopped();
         let Self { context, journal, interrupt, reporter: Reporter { events, report }, .. } = self;
-        finish(context, &journal, events, interrupt, report, is_stopped).await
+        finish(context, journal, events, interrupt, report, is_stopped).await
     }
 }
 

@@ -82,9 +82,9 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
             .or(false),
             Attribute::computed("ready", Kind::Bool, "Whether the Node is Ready."),
             Attribute::computed("uid", Kind::String, "UID of the Node object."),
-            Attribute::computed("internal_ip", Kind::String, "InternalIP address of the Node."),
-            Attribute::computed("kubelet_version", Kind::String, "Version of the kubelet."),
-            Attribute::computed("pod_cidr", Kind::String, "Address range of the pods on the node."),
+            Attribute::computed("internal_ip", Kind::String, "InternalIP address of the Node.").reported(),
+            Attribute::computed("kubelet_version", Kind::String, "Version of the kubelet.").reported(),
+            Attribute::computed("pod_cidr", Kind::String, "Address range of the pods on the node.").reported(),
         ],
     );
     Declaration { name: "kubernetes_node", target_kind: TargetKind::Provider, schema }
