@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn each_algorithm_makes_keys_that_sign_and_are_read_again() {
-        for algorithm in ALGORITHMS.iter().filter(|name| **name != "rsa-3072" && **name != "rsa-4096") {
+        for algorithm in ALGORITHMS {
             let key = PrivateKey::generate(algorithm).unwrap();
             let again = PrivateKey::from_pem(&key.pem().unwrap()).unwrap();
             let public = again.public().unwrap();

@@ -88,7 +88,7 @@ fn openssl(arguments: &[&str]) -> Option<String> {
 
 #[tokio::test]
 async fn openssl_accepts_the_chain_and_the_key_of_each_algorithm() {
-    for algorithm in ["ecdsa-p256", "ed25519", "rsa-2048"] {
+    for algorithm in ["ecdsa-p256", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096"] {
         let node = Node::new();
         let chain = "chain = \"${pki_authority.below.certificate}\"";
         node.declare("below", "path_length = 1", &format!("{WEB}\n{chain}\nkey_algorithm = \"{algorithm}\""));
