@@ -184,6 +184,34 @@ fn only_the_named_resources_need_a_drained_node() {
 }
 
 #[test]
+fn a_node_that_no_rollout_puts_back_into_service_is_a_warning() {
+    run(async {
+        let bench = FLEET.to_update().await;
+        bench.apply_and_die(2, true).await;
+        let drained: Vec<String> = bench.memory.world().drained.keys().cloned().collect();
+        assert_eq!(drained, ["n0"]);
+        let warnings = async |manifest: String| {
+            bench.write(&manifest);
+            bench.plan(&everything()).await.unwrap().warnings
+        };
+        assert_eq!(warnings(FLEET.manifest("2")).await, Vec::<String>::new());
+        let without_drain = FLEET.manifest("2").replace("drain = { resource = \"mem_badge.node\" }\n", "");
+        let elsewhere = FLEET.manifest("2").replace(
+            "[nodes.n0]\ntransport = \"local\"\nroles = [\"worker\"]",
+            "[nodes.n0]\ntransport = \"local\"\nroles = [\"other\"]",
+        );
+        let elsewhere = elsewhere.replace(
+            "on = { role = \"worker\" }\nkey = \"${node.name}\"",
+            "on = { roles = [\"worker\", \"other\"] }\nkey = \"${node.name}\"",
+        );
+        for manifest in [without_drain, elsewhere] {
+            let [warning] = warnings(manifest).await.try_into().unwrap();
+            assert!(warning.starts_with("mem_badge.node[\"n0\"] is out of service: "), "{warning}");
+        }
+    });
+}
+
+#[test]
 fn a_node_that_is_not_in_the_cluster_is_not_drained() {
     run(async {
         let bench = FLEET.to_update().await;

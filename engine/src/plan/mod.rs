@@ -68,4 +68,4 @@ pub(crate) use observed::{merged_attributes, observed_digest};
 pub use planned_rollout::{NodeDrain, PlannedRollout, RolledNode};
 pub(crate) use planner::Planner;
 pub use policy_result::PolicyResult;
-pub(crate) use rollout::{arrange, rollouts};
+pub(crate) use rollout::{arrange, forgotten_drains, rollouts};

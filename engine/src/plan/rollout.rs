@@ -9,7 +9,7 @@ use super::draft::Draft;
 use super::model::{Change, Reason};
 use super::order::Order;
 use super::planned_rollout::{NodeDrain, PlannedRollout, RolledNode};
-use crate::configuration::expand::{Expanded, Selection};
+use crate::configuration::expand::{Expanded, Instance, Selection};
 use crate::configuration::selection::Gate;
 use crate::model::{Address, Diagnostic, NodeName};
 use crate::provider::{Action, Target};
@@ -66,6 +66,32 @@ pub(crate) fn rollouts(
         }
     });
     Ok(planned.collect())
+}
+
+/// Returns a warning for each node that an earlier run of `owner` drained, and that no rollout puts back into service: its `drain` was removed, or it does not select
+/// the node any more.
+pub(crate) fn forgotten_drains(expanded: &Expanded, draft: &Draft, owner: &str) -> Vec<String> {
+    let is_forgotten = |instance: &&Instance| {
+        let is_drained = || {
+            let observed = draft.items.get(&instance.address)?.observed.as_ref()?;
+            Some(instance.resource_type.drained_by(observed)? == owner)
+        };
+        let returns = |selection: &Selection, node: &NodeName| {
+            let drained = selection.nodes.contains(node).then(|| selection.drained(expanded, node)).flatten();
+            drained.is_some_and(|drained| drained.address == instance.address)
+        };
+        let node = instance.binding.node.as_ref().map(|node| &node.name);
+        instance.resource_type.can_be_drained()
+            && is_drained() == Some(true)
+            && !node.is_some_and(|node| expanded.rollouts.iter().any(|selection| returns(selection, node)))
+    };
+    let warning = |instance: &Instance| {
+        format!(
+            "{} is out of service: an earlier run drained it, and no rollout drains it now; put it back by hand, or write `drain` in its rollout again and apply",
+            instance.address
+        )
+    };
+    expanded.instances.iter().filter(is_forgotten).map(warning).collect()
 }
 
 /// The nodes of one rollout.

@@ -20,7 +20,7 @@ use crate::model::{
 };
 use crate::plan::{
     Change, Draft, Inputs, Machines, OutputChange, PLAN_FORMAT, Plan, PlanMode, PlanOptions, PlannedRollout, Planner,
-    result_digest, rollouts,
+    forgotten_drains, result_digest, rollouts,
 };
 use crate::policy;
 use crate::provider::{Action, ProviderError};
@@ -127,6 +127,8 @@ impl Workspace {
         key: &SealKey,
         options: &PlanOptions,
     ) -> Result<Plan, Failure> {
+        let owner = state.lineage.as_str();
+        draft.warnings.extend(forgotten_drains(expanded, draft, owner));
         Ok(Plan {
             format_version: PLAN_FORMAT,
             moorfast_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -142,8 +144,7 @@ impl Workspace {
             outputs: output_changes(expanded, &draft.values, state, key, options).map_err(Failure::Manifest)?,
             checks: Vec::new(),
             policies: Vec::new(),
-            rollouts: planned_rollouts(expanded, draft, options.mode, state.lineage.as_str())
-                .map_err(Failure::Manifest)?,
+            rollouts: planned_rollouts(expanded, draft, options.mode, owner).map_err(Failure::Manifest)?,
             changes: std::mem::take(&mut draft.changes),
             drift: std::mem::take(&mut draft.drift),
             nodes: draft.machines.changes.clone(),
