@@ -9,13 +9,14 @@ use moorfast_engine::plan::PlanOptions;
 use moorfast_engine::provider::Action;
 use support::Bench;
 
-/// A badge that reports the version on its node, which it depends on through another file.
+/// A badge that reports the version on its node, which it depends on through another file, and an item that watches the badge.
 fn manifest(version: &str) -> String {
     format!(
         "[nodes.n]\ntransport = \"local\"\n\
          [resource.mem_file.kubelet]\non = \"n\"\nkey = \"version\"\nvalue = \"{version}\"\n\
          [resource.mem_file.between]\non = \"n\"\nkey = \"between\"\ndepends_on = [\"mem_file.kubelet\"]\n\
          [resource.mem_badge.node]\non = \"n\"\nkey = \"n\"\ndepends_on = [\"mem_file.between\"]\n\
+         [resource.mem_item.watching]\nkey = \"watching\"\nrestart_on = [\"mem_badge.node\"]\n\
          [outputs.version]\nvalue = \"${{mem_badge.node.version}}\"\n"
     )
 }
@@ -25,6 +26,7 @@ async fn an_upgrade_records_the_version_that_others_report() {
     let bench = Bench::applied(&manifest("1")).await;
     bench.assert_settled().await;
 
+    bench.memory.world().log.clear();
     bench.write(&manifest("2"));
     let plan = bench.plan(&PlanOptions::default()).await.unwrap();
     let badge = plan.changes.iter().find(|change| change.address.to_string() == "mem_badge.node[\"n\"]").unwrap();
@@ -33,6 +35,7 @@ async fn an_upgrade_records_the_version_that_others_report() {
     assert_eq!(report.outputs["version"], Value::from("2"));
     let plan = bench.plan(&PlanOptions::default()).await.unwrap();
     assert!(!plan.has_changes() && plan.drift.is_empty(), "{:?} {:?}", plan.drift, plan.outputs);
+    assert!(!bench.memory.world().log.contains(&"restart watching".to_owned()));
 }
 
 #[tokio::test]

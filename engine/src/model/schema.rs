@@ -48,6 +48,9 @@ pub struct Attribute {
     /// Whether the object only reports the value, and other objects decide it: the version of a kubelet, which its Node reports. An apply reads it again after it
     /// changed what the instance depends on.
     pub is_reported: bool,
+    /// Whether the value only tells moorfast how to work, so that the object is the same with another value: whether missing parent directories are created. Its change
+    /// restarts nothing.
+    pub is_instruction: bool,
 }
 
 /// The type of an attribute.
@@ -106,6 +109,7 @@ impl Attribute {
             derived_from: None,
             is_expiry: false,
             is_reported: false,
+            is_instruction: false,
         }
     }
 
@@ -158,6 +162,12 @@ impl Attribute {
     /// Declares that the object only reports the value, and that other objects decide it.
     pub fn reported(mut self) -> Self {
         self.is_reported = true;
+        self
+    }
+
+    /// Declares that the value only tells moorfast how to work with the object.
+    pub fn instruction(mut self) -> Self {
+        self.is_instruction = true;
         self
     }
 

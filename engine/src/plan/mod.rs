@@ -69,3 +69,4 @@ pub use planned_rollout::{NodeDrain, PlannedRollout, RolledNode};
 pub(crate) use planner::Planner;
 pub use policy_result::PolicyResult;
 pub(crate) use rollout::{arrange, forgotten_drains, rollouts};
+pub(crate) use triggers::watched_digest;

@@ -119,8 +119,9 @@ impl Provider for Memory {
         let path = Attribute::required("path", Kind::String, "Its path.");
         let content = Attribute::optional("content", Kind::String, "Its content.").or("");
         let owner = Attribute::optional("owner", Kind::String, "Its owner.").or_kept();
+        let backup = Attribute::optional("backup", Kind::Bool, "Whether an old file is kept.").instruction();
         let id = Attribute::computed("id", Kind::String, "Its number.");
-        let schema = Schema::new("A file.", [path, content, owner, id]);
+        let schema = Schema::new("A file.", [path, content, owner, backup, id]);
         vec![Arc::new(File(Declaration { name: "mem_file", target_kind: TargetKind::Node, schema }))]
     }
 

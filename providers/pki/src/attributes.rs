@@ -56,7 +56,8 @@ pub(crate) fn lifetime(validity: &'static str, renew_before: &'static str) -> [A
             Kind::Duration,
             "How long before its expiry a certificate is renewed by the next apply. It must be shorter than `validity`.",
         )
-        .or(renew_before),
+        .or(renew_before)
+        .instruction(),
     ]
 }
 

@@ -14,7 +14,7 @@ use crate::configuration::graph::matching;
 use crate::model::{Address, Attributes, seal_attributes};
 use crate::plan::order::PlannedPart;
 use crate::plan::sequence::OldObject;
-use crate::plan::{Change, PlanMode, merged_attributes};
+use crate::plan::{Change, PlanMode, merged_attributes, watched_digest};
 use crate::provider::Action;
 
 /// The current records. They are ahead of the state by the outcomes that are about to be written.
@@ -209,7 +209,11 @@ impl Records {
     fn triggers(&self, context: &ApplyContext, instance: &Instance) -> BTreeMap<String, Digest> {
         let watched = instance.resource.restart_on.iter().chain(&instance.resource.lifecycle.replace_triggered_by);
         let addresses = watched.filter_map(|(p, _)| matching(&context.expanded, p, &instance.binding)).flatten();
-        addresses.filter_map(|address| Some((address.to_string(), self.get(&address)?.digest()))).collect()
+        let digest = |address: &Address| {
+            let watched = context.expanded.instance(address).map(|watched| watched.resource_type.as_ref());
+            Some(watched_digest(self.get(address)?, watched))
+        };
+        addresses.filter_map(|address| Some((address.to_string(), digest(&address)?))).collect()
     }
 }
 

@@ -53,7 +53,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
         Attribute::optional("group", Kind::String, "Group of both files, by name or number. If unset, as for `owner`.").or_computed(),
         Attribute::optional("key_mode", Kind::Mode, "Permissions of the private key in octal.").or("0600"),
         Attribute::optional("certificate_mode", Kind::Mode, "Permissions of the certificate in octal.").or("0644"),
-        Attribute::optional("parents", Kind::Bool, "Whether missing parent directories are created (mode 0755). They stay when the certificate is destroyed.").or(false),
+        Attribute::optional("parents", Kind::Bool, "Whether missing parent directories are created (mode 0755). They stay when the certificate is destroyed.").or(false).instruction(),
         Attribute::computed("key_matches", Kind::Bool, "Whether the private key on the node exists and fits the certificate."),
     ];
     let schema = Schema::new(

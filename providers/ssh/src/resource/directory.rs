@@ -32,8 +32,8 @@ impl Resource for Directory {
                 owner,
                 group,
                 Attribute::optional("mode", Kind::Mode, "The permissions, in octal.").or("0755"),
-                Attribute::optional("parents", Kind::Bool, "Whether missing parent directories are created (mode 0755). They stay when the directory is destroyed.").or(true),
-                Attribute::optional("force_destroy", Kind::Bool, "Whether a destroy removes the content too. File systems that are mounted below the directory are unmounted first and never emptied. If the directory is itself a mount point, it is emptied and stays.").or(false),
+                Attribute::optional("parents", Kind::Bool, "Whether missing parent directories are created (mode 0755). They stay when the directory is destroyed.").or(true).instruction(),
+                Attribute::optional("force_destroy", Kind::Bool, "Whether a destroy removes the content too. File systems that are mounted below the directory are unmounted first and never emptied. If the directory is itself a mount point, it is emptied and stays.").or(false).instruction(),
                 mode::kind_attribute(),
             ],
         );

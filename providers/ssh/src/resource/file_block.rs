@@ -59,7 +59,9 @@ impl Resource for FileBlock {
                     Kind::String,
                     "As `after`, but a new block goes before the first line that matches.",
                 ),
-                Attribute::optional("create", Kind::Bool, "Whether a missing file is created (mode 0644).").or(false),
+                Attribute::optional("create", Kind::Bool, "Whether a missing file is created (mode 0644).")
+                    .or(false)
+                    .instruction(),
             ],
         );
         Declaration { name: "ssh_file_block", target_kind: TargetKind::Node, schema }

@@ -30,7 +30,8 @@ impl Resource for Group {
                     Kind::Bool,
                     "Whether a new group is a system group, with a group ID below 1000.",
                 )
-                .or(false),
+                .or(false)
+                .instruction(),
             ],
         );
         Declaration { name: "ssh_group", target_kind: TargetKind::Node, schema }

@@ -39,9 +39,9 @@ impl Resource for Package {
             [
                 Attribute::required("names", Kind::list(Kind::String), "The packages, each as `name` or `name=version`. `*` in a version stands for any text. The first name is the identity of the list on its node."),
                 Attribute::optional("state", Kind::OneOf(&["present", "absent"]), "Whether the packages are installed.").or("present"),
-                Attribute::optional("allow_downgrade", Kind::Bool, "Whether a package may be replaced by the older version in `names`. If false, the plan shows that the apply will fail.").or(false),
-                Attribute::optional("allow_held", Kind::Bool, "Whether held packages (`apt-mark hold`) may be changed. They stay held. If false, the plan shows that the apply will fail.").or(false),
-                Attribute::optional("cache_update", Kind::Bool, "Whether the package lists are refreshed before an installation. They are always refreshed when a package is not found.").or(false),
+                Attribute::optional("allow_downgrade", Kind::Bool, "Whether a package may be replaced by the older version in `names`. If false, the plan shows that the apply will fail.").or(false).instruction(),
+                Attribute::optional("allow_held", Kind::Bool, "Whether held packages (`apt-mark hold`) may be changed. They stay held. If false, the plan shows that the apply will fail.").or(false).instruction(),
+                Attribute::optional("cache_update", Kind::Bool, "Whether the package lists are refreshed before an installation. They are always refreshed when a package is not found.").or(false).instruction(),
             ],
         );
         Declaration { name: "ssh_package", target_kind: TargetKind::Node, schema }

@@ -54,7 +54,7 @@ impl Resource for Unit {
                 Attribute::optional("enabled", Kind::Bool, "Whether the unit is started at boot by its `[Install]` section. A unit whose `[Install]` has only `Also=` counts as enabled if those units are enabled. When `[Install]` changes, the links are updated. If unset, the current state is kept, and a change is not drift.").or_kept(),
                 Attribute::optional("state", Kind::OneOf(&["running", "stopped"]), "Whether the unit is running. If unset, the current state is kept, and a change is not drift. Leave it unset for a unit that ends by itself (`Type=oneshot` without `RemainAfterExit=yes`).").or_kept(),
                 Attribute::optional("masked", Kind::Bool, "Whether the unit is masked, so that nothing can start it. Cannot be combined with `content`; the unit need not exist. If unset, the current state is kept."),
-                Attribute::optional("settle", Kind::Duration, "How long a unit must run without a restart to count as running after an apply.").or("1s"),
+                Attribute::optional("settle", Kind::Duration, "How long a unit must run without a restart to count as running after an apply.").or("1s").instruction(),
                 Attribute::computed("restart_pending", Kind::Bool, "Whether the unit still runs an older definition than the one on disk: after a manual edit, or after an interrupted apply. The next apply restarts the unit."),
             ],
         );
