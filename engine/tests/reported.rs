@@ -5,7 +5,7 @@
 mod support;
 
 use moorfast_engine::model::Value;
-use moorfast_engine::plan::PlanOptions;
+use moorfast_engine::plan::{PlanMode, PlanOptions};
 use moorfast_engine::provider::Action;
 use support::Bench;
 
@@ -54,4 +54,31 @@ async fn a_change_made_outside_during_the_apply_is_still_drift() {
     let [drift] = plan.drift.as_slice() else { panic!("{:?}", plan.drift) };
     assert_eq!(drift.before["version"], "2");
     assert_eq!((&drift.before["value"], &drift.after.as_ref().unwrap()["value"]), (&"".into(), &"theirs".into()));
+}
+
+#[tokio::test]
+async fn a_reported_change_is_drift_until_a_refresh_accepts_it() {
+    let badge = |key: &str| {
+        format!(
+            "[nodes.n]\ntransport = \"local\"\n[resource.mem_badge.node]\non = \"n\"\nkey = \"n\"\ndepends_on = [\"mem_file.other\"]\n\
+             [resource.mem_file.other]\non = \"n\"\nkey = \"other\"\nvalue = \"{key}\"\n"
+        )
+    };
+    let bench = Bench::default();
+    let upgrade = |version: &str| _ = bench.memory.world().items.insert("n:version".to_owned(), version.to_owned());
+    upgrade("1");
+    bench.write(&badge("a"));
+    bench.apply(&PlanOptions::default()).await;
+
+    upgrade("2");
+    let drift = async || bench.plan(&PlanOptions::default()).await.unwrap().drift.len();
+    assert_eq!(drift().await, 1);
+    // Neither an apply that changes nothing, nor one that changes what the badge depends on.
+    bench.apply(&PlanOptions::default()).await;
+    assert_eq!(drift().await, 1);
+    bench.write(&badge("b"));
+    bench.apply(&PlanOptions::default()).await;
+    assert_eq!(drift().await, 1);
+    bench.apply(&PlanOptions { mode: PlanMode::RefreshOnly, ..PlanOptions::default() }).await;
+    assert_eq!(drift().await, 0);
 }

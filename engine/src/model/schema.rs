@@ -46,7 +46,7 @@ pub struct Attribute {
     /// Whether the value is the time at which the object expires, as in RFC 3339. `drift --metrics` shows how long that is.
     pub is_expiry: bool,
     /// Whether the object only reports the value, and other objects decide it: the version of a kubelet, which its Node reports. An apply reads it again after it
-    /// changed what the instance depends on.
+    /// changed what the instance depends on. Another change is drift until a refresh accepts it.
     pub is_reported: bool,
     /// Whether the value only tells moorfast how to work, so that the object is the same with another value: whether missing parent directories are created. Its change
     /// restarts nothing.
@@ -84,6 +84,11 @@ impl Schema {
     /// Creates a schema.
     pub fn new(doc: &'static str, attributes: impl IntoIterator<Item = Attribute>) -> Self {
         Self { doc, attributes: attributes.into_iter().collect() }
+    }
+
+    /// Returns the names of the attributes that an object only reports.
+    pub(crate) fn reported(&self) -> impl Iterator<Item = &'static str> {
+        self.attributes.iter().filter(|attribute| attribute.is_reported).map(|attribute| attribute.name)
     }
 
     /// Returns the attribute of this name.

@@ -109,6 +109,15 @@ impl Records {
             record.pending = known.pending.clone();
             // Private data is written by operations, not by readings.
             record.private = known.private.clone();
+            // Only an operation and a refresh accept what the object reports. Until then it is drift.
+            if context.plan.options.mode == PlanMode::Normal {
+                for attribute in reported_attributes(context, change) {
+                    let recorded = known.attributes.get(attribute);
+                    recorded
+                        .into_iter()
+                        .for_each(|value| _ = record.attributes.insert(attribute.to_owned(), value.clone()));
+                }
+            }
             // Only an operation restarts the instance.
             for (address, seen) in &mut record.triggers {
                 known.triggers.get(address).into_iter().for_each(|known| known.clone_into(seen));
@@ -215,6 +224,13 @@ impl Records {
         };
         addresses.filter_map(|address| Some((address.to_string(), digest(&address)?))).collect()
     }
+}
+
+/// Returns the attributes that an unchanged object only reports.
+fn reported_attributes(context: &ApplyContext, change: &Change) -> impl Iterator<Item = &'static str> {
+    let resource_type = context.resource_type(change).filter(|_| change.action == Action::NoOp);
+    let names: Vec<_> = resource_type.iter().flat_map(|resource_type| resource_type.schema().reported()).collect();
+    names.into_iter()
 }
 
 /// Whether a pending object is superseded.

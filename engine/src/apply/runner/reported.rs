@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use moorfast_state::StateError;
+use serde_json::{Map, Value as Json};
 
 use crate::apply::context::ApplyContext;
 use crate::apply::journal::Journal;
@@ -10,7 +11,7 @@ use crate::apply::report::Report;
 use crate::apply::verify::request;
 use crate::model::Address;
 use crate::plan::{Batches, Change, read};
-use crate::provider::{Action, ResourceType};
+use crate::provider::Action;
 use crate::session::Events;
 
 /// Reads the unchanged instances that depend on a completed change again, and records the attributes that they only report.
@@ -28,8 +29,10 @@ pub(super) async fn record_reported(
 ) -> Result<(), StateError> {
     let mut requests = Batches::default();
     for change in unchanged_dependants(context, report) {
-        let reported = context.resource_type(change).map(|resource_type| reported_attributes(resource_type.as_ref()));
-        let Some(reported) = reported.filter(|names| !names.is_empty()) else { continue };
+        let reported = without_drift(context, journal, change);
+        if reported.is_empty() {
+            continue;
+        }
         if let (Some(target), Some(request)) = (context.target(change), request(context, change)) {
             requests.add(&change.provider, &target, (reported, request));
         }
@@ -45,6 +48,17 @@ pub(super) async fn record_reported(
     Ok(())
 }
 
+/// Returns the reported attributes that had not drifted before the first operation. A drift stays until somebody accepts it.
+fn without_drift(context: &ApplyContext, journal: &Journal<'_>, change: &Change) -> Vec<&'static str> {
+    let Some(resource_type) = context.resource_type(change) else { return Vec::new() };
+    let recorded = journal.record(&change.address).map(|record| &record.attributes);
+    let is_recorded = |name: &&str| {
+        let value = |attributes: &Map<String, Json>| attributes.get(*name).cloned();
+        recorded.and_then(value) == change.before.as_ref().and_then(value)
+    };
+    resource_type.schema().reported().filter(is_recorded).collect()
+}
+
 /// Returns the unchanged instances that depend on a completed operation, also through other instances.
 fn unchanged_dependants<'a>(context: &'a ApplyContext, report: &Report) -> impl Iterator<Item = &'a Change> {
     let operations = report.outcomes.iter().filter(|o| o.is_done() && o.action.accesses_target());
@@ -56,9 +70,4 @@ fn unchanged_dependants<'a>(context: &'a ApplyContext, report: &Report) -> impl 
         }
         is_affected && change.action == Action::NoOp
     })
-}
-
-fn reported_attributes(resource_type: &dyn ResourceType) -> Vec<&'static str> {
-    let attributes = resource_type.schema().attributes.iter();
-    attributes.filter(|attribute| attribute.is_reported).map(|attribute| attribute.name).collect()
 }

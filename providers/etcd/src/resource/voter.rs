@@ -41,7 +41,8 @@ impl Resource for VoterType {
                     UNKNOWN_MEMBERS,
                     Kind::list(Kind::String),
                     "The members of the cluster that `members` of the provider does not have. Only the first member has this attribute, so that each is reported once.",
-                ),
+                )
+                .reported(),
             ],
         );
         Declaration { name: "etcd_voter", target_kind: TargetKind::Provider, schema }
