@@ -26,12 +26,16 @@ pub(crate) use context::ApplyContext;
 pub use report::{ApplyOptions, ChangeOutcome, ChangeResult, FailedGate, Report};
 pub(crate) use verify::describe;
 
+use futures::future::join_all;
 use moorfast_state::Lock;
 
 use self::journal::Journal;
 use self::runner::Runner;
 use self::schedule::{Limits, Schedule};
+use crate::model::Diagnostic;
+use crate::plan::PlanMode;
 use crate::plan::order::Order;
+use crate::provider::ProviderError;
 use crate::session::{Events, Interrupt};
 
 /// Makes the changes of a plan and records them.
@@ -50,8 +54,22 @@ pub(crate) async fn apply(
     let order = Order::new(&context.plan.changes, &context.items);
     let mut journal = Journal::new(lock, options.run, &context);
     let opened = runner::open(&mut context, &mut journal, events, interrupt).await;
+    let maintained = if opened.is_ok() { maintain(&context).await } else { Vec::new() };
     let limits = Limits { parallelism: options.parallelism, per_node: options.per_target };
     let is_refused = |change: usize| context.refusal(context.change(change)).is_some();
     let schedule = Schedule::new(&context.plan.changes, &context.plan.rollouts, order, limits, is_refused);
-    Runner::new(context, schedule, journal, lock.lost(), events, interrupt).run(opened).await
+    let mut report = Runner::new(context, schedule, journal, lock.lost(), events, interrupt).run(opened).await;
+    report.errors.extend(maintained);
+    report
+}
+
+/// Makes the changes in the storage of the providers themselves that the plan announced. Returns the errors.
+async fn maintain(context: &ApplyContext) -> Vec<Diagnostic> {
+    if context.plan.options.mode != PlanMode::Normal {
+        return Vec::new();
+    }
+    let maintained = join_all(context.session.connections().map(|connection| connection.maintain())).await;
+    let error =
+        |error: ProviderError| Diagnostic { code: error.code, help: error.help, ..Diagnostic::error(error.summary) };
+    maintained.into_iter().filter_map(Result::err).map(error).collect()
 }

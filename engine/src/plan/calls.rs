@@ -1,6 +1,6 @@
 //! The calls of the providers. Nothing else in this folder does any I/O; `planner.rs` awaits these calls in their order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -66,6 +66,12 @@ pub(super) async fn removal_consequences<S>(
         connection.removal_consequences(target, requests).await
     };
     ask(session, requests, call).await
+}
+
+/// Asks all providers for warnings about what the next apply changes in their own storage.
+pub(super) async fn pending_maintenance(session: &Session) -> BTreeSet<String> {
+    let warnings = join_all(session.connections().map(|connection| connection.pending_maintenance())).await;
+    warnings.into_iter().flatten().collect()
 }
 
 /// Makes one call for each batch, all of them concurrently. Returns all requests with their results, in their order.

@@ -53,6 +53,9 @@ impl Planner<'_> {
             return Err(Failure::Providers(self.without_dependants(draft.unread)));
         }
         decided?;
+        if inputs.options.mode == PlanMode::Normal {
+            draft.warnings.extend(calls::pending_maintenance(self.session).await);
+        }
         draft.records = prior.records;
         Ok(draft)
     }

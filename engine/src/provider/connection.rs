@@ -80,6 +80,19 @@ pub trait Connection: Send + Sync {
         requests.iter().map(|_| Ok(Vec::new())).collect()
     }
 
+    /// Returns warnings about what the next apply changes in the storage of the provider itself, besides the changes of the plan. Changes nothing.
+    async fn pending_maintenance(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Makes the changes of [`Connection::pending_maintenance`]. The engine calls this once in each apply of a manifest, before the first operation.
+    ///
+    /// # Errors
+    /// If the changes cannot be made. The apply goes on, and reports the error.
+    async fn maintain(&self) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     /// Runs the operations, concurrently if possible. Sends the index and the result of each operation to `outcomes` as soon as it ends.
     ///
     /// Each operation is reported exactly once. The operations of one call do not depend on each other.

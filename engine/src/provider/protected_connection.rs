@@ -148,6 +148,14 @@ impl Connection for ProtectedConnection {
         })
     }
 
+    async fn pending_maintenance(&self) -> Vec<String> {
+        self.connection.pending_maintenance().await.iter().map(|warning| self.secrets.text(warning)).collect()
+    }
+
+    async fn maintain(&self) -> Result<(), ProviderError> {
+        self.connection.maintain().await.map_err(|error| self.secrets.error(error))
+    }
+
     async fn removal_consequences(
         &self,
         target: &Target,

@@ -84,6 +84,11 @@ impl Session {
         self.connections.get(alias)
     }
 
+    /// Returns the connections of all configured provider instances.
+    pub fn connections(&self) -> impl Iterator<Item = &Arc<dyn Connection>> {
+        self.connections.values()
+    }
+
     /// Returns the connection to the nodes that send the probes of checks.
     pub fn probing(&self, expanded: &Expanded) -> Option<&Arc<dyn Connection>> {
         self.connection(&expanded.probing_provider()?)

@@ -113,6 +113,18 @@ impl Connection for PkiConnection {
         requests.iter().map(data::read).collect()
     }
 
+    async fn pending_maintenance(&self) -> Vec<String> {
+        let store = self.store.clone();
+        // If the key store cannot be read, the readings report it.
+        let other = blocking(move || store.other_recipients()).await.ok().flatten();
+        other.into_iter().map(|how| format!("the key store will be encrypted for other recipients: {how}")).collect()
+    }
+
+    async fn maintain(&self) -> Result<(), ProviderError> {
+        let store = self.store.clone();
+        blocking(move || store.encrypt_again()).await
+    }
+
     async fn wait_until_reachable(&self, target: &Target, waiting: &Address) -> Result<(), ProviderError> {
         match target {
             Target::Node(_) => Ssh::of(&self.context)?.connection.wait_until_reachable(target, waiting).await,

@@ -1,6 +1,6 @@
 //! The entries of the key store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 pub(crate) struct Entries {
     /// The version of the format.
     version: Version,
+    /// The recipients for which the file is encrypted. `None` if it is not encrypted, or was written by a version of moorfast that did not note them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) recipients: Option<BTreeSet<String>>,
     entries: BTreeMap<String, Entry>,
 }
 
@@ -65,6 +68,11 @@ impl std::fmt::Debug for Entry {
 }
 
 impl Entries {
+    /// Returns the entries of a key store that does not exist yet.
+    pub(super) fn none(recipients: Option<BTreeSet<String>>) -> Self {
+        Self { recipients, ..Self::default() }
+    }
+
     /// Returns an entry, also one that was destroyed.
     pub(crate) fn get(&self, identity: &str) -> Option<&Entry> {
         self.entries.get(identity)

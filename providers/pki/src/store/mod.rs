@@ -7,6 +7,7 @@ mod entry;
 mod error;
 mod sealing;
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -78,10 +79,52 @@ impl KeyStore {
         let before = self.read()?;
         let mut entries = before.clone();
         let result = change(&mut entries)?;
+        entries.recipients = self.recipients();
         if entries != before {
             self.write(&entries).map_err(failed)?;
         }
         Ok(result)
+    }
+
+    /// Returns the difference between the recipients of the manifest and those for which the key store is encrypted. `None` if there is none.
+    ///
+    /// # Errors
+    /// If the key store cannot be read or decrypted.
+    pub(crate) fn other_recipients(&self) -> Result<Option<String>, ProviderError> {
+        let Some(wanted) = self.recipients() else { return Ok(None) };
+        let known = self.read()?.recipients;
+        if known.as_ref() == Some(&wanted) {
+            return Ok(None);
+        }
+        let Some(known) = known else {
+            return Ok(Some(
+                "it is not encrypted, or a version of moorfast wrote it that did not note for whom".to_owned(),
+            ));
+        };
+        let named = |verb: &str, recipients: Vec<&String>| {
+            let names = recipients.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+            (!names.is_empty()).then(|| format!("{verb} {names}"))
+        };
+        let added = named("adds", wanted.difference(&known).collect());
+        let removed = named("removes", known.difference(&wanted).collect());
+        Ok(Some(added.into_iter().chain(removed).collect::<Vec<_>>().join("; ")))
+    }
+
+    /// Encrypts the key store again, if it is not encrypted for the recipients of the manifest. A key store that this person cannot read stays as it is.
+    ///
+    /// # Errors
+    /// If the key store cannot be written. Its contents are unchanged then.
+    pub(crate) fn encrypt_again(&self) -> Result<(), ProviderError> {
+        match self.other_recipients() {
+            Ok(Some(_)) => self.update(|_| Ok(())),
+            Ok(None) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Returns the recipients in the manifest. `None` if the key store is not encrypted.
+    fn recipients(&self) -> Option<BTreeSet<String>> {
+        let recipients = &self.settings().ok()?.recipients;
+        (!recipients.is_empty()).then(|| recipients.iter().map(|recipient| recipient.trim().to_owned()).collect())
     }
 
     fn settings(&self) -> Result<&KeyStoreSettings, StoreError> {
@@ -95,7 +138,12 @@ impl KeyStore {
     /// Returns the file with the entries.
     fn file(&self) -> Result<PathBuf, StoreError> {
         let KeyStoreSettings { file, recipients } = self.settings()?;
-        Ok(if recipients.is_empty() { file.join(PLAIN_FILE) } else { file.clone() })
+        match recipients.is_empty() {
+            true if file.is_file() => Err(StoreError::File),
+            true => Ok(file.join(PLAIN_FILE)),
+            false if file.is_dir() => Err(StoreError::Folder),
+            false => Ok(file.clone()),
+        }
     }
 
     fn is_encrypted(&self) -> bool {
@@ -105,17 +153,20 @@ impl KeyStore {
     fn read_entries(&self) -> Result<Entries, StoreError> {
         let file = self.file()?;
         let bytes = match File::open(&file) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Entries::default()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Entries::none(self.recipients())),
             opened => contents(opened?)?,
         };
-        if self.is_encrypted() {
+        if self.is_encrypted() && sealing::is_encrypted(&bytes) {
             return sealing::decode(&sealing::decrypt(&bytes, &identities()?)?);
         }
+        // A file that was moved out of its folder is not encrypted until the next write.
+        let mut entries = sealing::decode(&bytes)?;
+        entries.recipients = None;
         let mode = fs::metadata(&file)?.permissions().mode() & 0o7777;
         if mode & 0o077 != 0 {
             return Err(StoreError::Permissions(mode));
         }
-        sealing::decode(&bytes)
+        Ok(entries)
     }
 
     fn write(&self, entries: &Entries) -> Result<(), StoreError> {

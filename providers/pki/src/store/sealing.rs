@@ -35,6 +35,12 @@ pub(super) fn encrypt(text: &[u8], recipients: &[Box<dyn Recipient + Send>]) -> 
     Ok(encrypted)
 }
 
+/// Whether a text is encrypted with age.
+pub(super) fn is_encrypted(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    text.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----") || text.starts_with(b"age-encryption.org/")
+}
+
 /// Returns the text that is encrypted for one of the identities.
 pub(super) fn decrypt(encrypted: &[u8], identities: &[Box<dyn Identity>]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     let decryptor = Decryptor::new(ArmoredReader::new(encrypted)).map_err(|_| StoreError::Damaged)?;
