@@ -31,6 +31,11 @@ pub enum Consequence {
         /// The older version to install.
         to: String,
     },
+    /// Something that is not in the plan becomes invalid, for example what a replaced key encrypted.
+    Invalidation {
+        /// What becomes invalid: `everything that was encrypted with these bytes`.
+        object: String,
+    },
     /// The operation will fail unless somebody removes an obstacle first.
     Obstacle {
         /// The obstacle: `a directory is at the path`.
@@ -41,7 +46,13 @@ pub enum Consequence {
 impl Consequence {
     /// Whether something that exists is lost.
     pub fn is_loss(&self) -> bool {
-        matches!(self, Consequence::Overwrite | Consequence::Removal { .. } | Consequence::Downgrade { .. })
+        match self {
+            Consequence::Overwrite
+            | Consequence::Removal { .. }
+            | Consequence::Downgrade { .. }
+            | Consequence::Invalidation { .. } => true,
+            Consequence::Restart { .. } | Consequence::Obstacle { .. } => false,
+        }
     }
 }
 
@@ -56,6 +67,7 @@ impl fmt::Display for Consequence {
             ),
             Consequence::Removal { object } => write!(f, "also removes {object}"),
             Consequence::Downgrade { object, from, to } => write!(f, "downgrades {object} from {from} to {to}"),
+            Consequence::Invalidation { object } => write!(f, "invalidates {object}"),
             Consequence::Obstacle { message } => write!(f, "the apply will fail: {message}"),
         }
     }

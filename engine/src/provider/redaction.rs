@@ -92,6 +92,7 @@ impl Redaction {
             Consequence::Downgrade { object, from, to } => {
                 Consequence::Downgrade { object: self.text(&object), from: self.text(&from), to: self.text(&to) }
             }
+            Consequence::Invalidation { object } => Consequence::Invalidation { object: self.text(&object) },
             Consequence::Obstacle { message } => Consequence::Obstacle { message: self.text(&message) },
         }
     }

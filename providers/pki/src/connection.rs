@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use moorfast_engine::model::{Address, Attributes, Identified, Machine};
 use moorfast_engine::provider::{
-    Applied, Class, Connection, Context, DataRequest, Observed, Operation, PlanRequest, Proposal, ProviderError,
-    ReadRequest, ResourceType, Target,
+    Applied, Class, Connection, Consequence, Context, DataRequest, Observed, Operation, PlanRequest, Proposal,
+    ProviderError, ReadRequest, ResourceType, Target,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -111,6 +111,19 @@ impl Connection for PkiConnection {
 
     async fn read_data(&self, _: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
         requests.iter().map(data::read).collect()
+    }
+
+    async fn removal_consequences(
+        &self,
+        _: &Target,
+        requests: &[ReadRequest],
+    ) -> Vec<Result<Vec<Consequence>, ProviderError>> {
+        let consequences = |request: &ReadRequest| {
+            let stored = request.resource_type.downcast_ref::<StoredType>().map(|held| held.stored);
+            let of_stored = |stored: &dyn Stored| Consequence::Invalidation { object: stored.dependants().to_owned() };
+            Ok(stored.map(of_stored).into_iter().collect())
+        };
+        requests.iter().map(consequences).collect()
     }
 
     async fn pending_maintenance(&self) -> Vec<String> {

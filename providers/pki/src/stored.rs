@@ -27,6 +27,9 @@ pub(crate) trait Stored: Send + Sync {
         &[]
     }
 
+    /// Returns what becomes invalid without the secret of an entry.
+    fn dependants(&self) -> &'static str;
+
     fn validate(&self, _attributes: &Attributes) -> Vec<Invalid> {
         Vec::new()
     }

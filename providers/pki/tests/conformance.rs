@@ -127,6 +127,42 @@ async fn a_lost_a_damaged_and_another_key_store_are_errors_that_change_nothing()
 }
 
 #[tokio::test]
+async fn a_plan_that_replaces_a_key_says_what_becomes_invalid() {
+    let manifest = |algorithm: &str| {
+        authority(&format!("key_algorithm = \"{algorithm}\""))
+            + &format!(
+                "[resource.pki_key.sa]\nname = \"sa\"\nkey_algorithm = \"{algorithm}\"\n[resource.pki_random.r]\nname = \"r\"\n"
+            )
+    };
+    let bench = Bench::new(&manifest("ecdsa-p256"));
+    bench.apply().await;
+    let invalidated = |plan: Plan| -> Vec<String> {
+        let of = |change: &moorfast_engine::plan::Change| {
+            assert!(change.consequences.is_empty() || (change.action == Action::Replace && change.is_dangerous()));
+            change
+                .consequences
+                .iter()
+                .map(|consequence| format!("{} {consequence}", change.address))
+                .collect::<Vec<_>>()
+        };
+        plan.changes.iter().flat_map(of).collect()
+    };
+    let expected = [
+        "pki_authority.root invalidates every certificate that its key issued, for all who stop trusting it",
+        "pki_key.sa invalidates everything that was signed with it or encrypted for it",
+        "pki_random.r invalidates everything that was encrypted or authenticated with it",
+    ];
+    let replace = ["pki_authority.root", "pki_key.sa", "pki_random.r"].map(|address| address.parse().unwrap());
+    let options = PlanOptions { replace: replace.to_vec(), ..PlanOptions::default() };
+    assert_eq!(invalidated(bench.bench.plan(&options).await.unwrap()), expected);
+    // An attribute that cannot be changed in place.
+    bench.bench.write(&format!("[keystore]\nfile = \"keys\"\n{}", manifest("ed25519"))).unwrap();
+    assert_eq!(invalidated(bench.plan().await.unwrap()), expected[..2]);
+    bench.apply().await;
+    assert!(invalidated(bench.plan().await.unwrap()).is_empty());
+}
+
+#[tokio::test]
 async fn a_lost_state_is_made_again_from_the_key_store() {
     let manifest = authority("") + "[resource.pki_key.sa]\nname = \"sa\"\n";
     let bench = Bench::new(&manifest);

@@ -116,6 +116,10 @@ impl Stored for Authority {
         &["id", "private_key"]
     }
 
+    fn dependants(&self) -> &'static str {
+        "every certificate that its key issued, for all who stop trusting it"
+    }
+
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let length = attributes.get("path_length").and_then(Value::as_i64).filter(|n| u8::try_from(*n).is_err());
         let invalid = |n| Invalid::new("path_length", format!("`path_length` must be 0 to 255, not {n}"));

@@ -43,6 +43,10 @@ impl Stored for Key {
         "key"
     }
 
+    fn dependants(&self) -> &'static str {
+        "everything that was signed with it or encrypted for it"
+    }
+
     fn secret_id(&self, entry: &Entry) -> Option<String> {
         let Entry::Key { private_key } = entry else { return None };
         Some(key_of(private_key).ok()?.1.digest())

@@ -39,6 +39,10 @@ impl Stored for Random {
         "random"
     }
 
+    fn dependants(&self) -> &'static str {
+        "everything that was encrypted or authenticated with it"
+    }
+
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         let length = attributes.get("length").and_then(Value::as_i64).filter(|length| !LENGTHS.contains(length));
         let invalid = |length| Invalid::new("length", format!("`length` must be 8 to 1024, not {length}"));
