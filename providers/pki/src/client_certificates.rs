@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use moorfast_engine::provider::{CertificateIssuer, Class, ClientCertificate, ClientIdentity, Context, ProviderError};
 
 use crate::connection::blocking;
-use crate::issue::{Contents, Issuer, Role, issue};
+use crate::issue::{Contents, Role, issue};
 use crate::key::PrivateKey;
 use crate::resource::authority::{Signer, not_issued};
 use crate::resource::unusable;
@@ -55,7 +55,8 @@ fn issued(client: &ClientIdentity, entries: &Entries, now: Timestamp) -> Result<
         validity: VALIDITY,
         role,
     };
-    let issuer = Issuer { key: &signer.key, certificate: Some(&signer.certificate) };
+    // The error is about the configuration of the provider, not about an attribute of a resource.
+    let issuer = signer.issuer(now).map_err(|error| ProviderError { attribute: None, ..error })?;
     let certificate = issue(&contents, &key.public().map_err(unusable)?, &issuer, now).map_err(not_issued)?;
     let authority = signer.certificate.pem();
     // A server that trusts only the root needs the certificate of an intermediate authority.
@@ -65,4 +66,21 @@ fn issued(client: &ClientIdentity, entries: &Entries, now: Timestamp) -> Result<
         private_key: key.pem().map_err(unusable)?,
         authority,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::authority::tests::expired;
+
+    #[test]
+    fn an_expired_authority_issues_no_client_certificate() {
+        let (entries, id) = expired();
+        let client =
+            ClientIdentity { authority: "root".to_owned(), common_name: "admin".to_owned(), organizations: Vec::new() };
+        let Err(error) = issued(&client, &entries, Timestamp::now()) else { panic!("a certificate was issued") };
+        assert!(error.summary.starts_with(&format!("the authority `{id}` expired at ")), "{error}");
+        let then = Timestamp::now() - Duration::from_secs(90 * 60);
+        assert!(issued(&client, &entries, then).is_ok(), "it was valid then");
+    }
 }

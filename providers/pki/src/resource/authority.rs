@@ -51,6 +51,21 @@ impl Signer {
         entries.existing(&format!("{KIND}/{name}")).map(|entry| Self::of(name, entry)).transpose()
     }
 
+    /// Returns the authority as an issuer of certificates.
+    ///
+    /// # Errors
+    /// If its own certificate has expired. Nobody would accept what it issues.
+    pub(crate) fn issuer(&self, now: Timestamp) -> Result<Issuer<'_>, ProviderError> {
+        let at = self.certificate.not_after();
+        if at <= now {
+            let expired = format!("the authority `{}` expired at {at}", self.id);
+            return Err(ProviderError::new(Class::Invalid, expired)
+                .help("apply its renewal first")
+                .attribute("authority"));
+        }
+        Ok(Issuer { key: &self.key, certificate: Some(&self.certificate) })
+    }
+
     fn of(name: &str, entry: &Entry) -> Result<Self, ProviderError> {
         let (key, public, certificate) = parts(entry)?;
         Ok(Self { key, certificate, id: id(name, &public) })
@@ -189,12 +204,13 @@ fn issued(key: PrivateKey, desired: &Attributes, entries: &Entries) -> Result<En
         role: Role::Authority { path_length },
     };
     let parent = desired.text("authority").map(|id| Signer::find(entries, id)).transpose()?;
+    let now = Timestamp::now();
     let issuer = match &parent {
-        Some(parent) => Issuer { key: &parent.key, certificate: Some(&parent.certificate) },
+        Some(parent) => parent.issuer(now)?,
         None => Issuer { key: &key, certificate: None },
     };
     let public = key.public().map_err(unusable)?;
-    let certificate = issue(&contents, &public, &issuer, Timestamp::now()).map_err(not_issued)?;
+    let certificate = issue(&contents, &public, &issuer, now).map_err(not_issued)?;
     Ok(Entry::Authority { private_key: key.pem().map_err(unusable)?, certificate: certificate.pem() })
 }
 
@@ -236,4 +252,47 @@ fn certificate_of(entry: &Entry) -> Result<Certificate, ProviderError> {
 
 fn damaged() -> ProviderError {
     ProviderError::new(Class::Failed, "an authority in the key store is damaged")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    /// Returns a key store with the authority `root`, which has expired, and its `id`.
+    pub(crate) fn expired() -> (Entries, String) {
+        let key = PrivateKey::generate("ed25519").unwrap();
+        let contents = Contents {
+            common_name: Some("root".to_owned()),
+            validity: Duration::from_secs(3600),
+            role: Role::Authority { path_length: None },
+            ..Contents::default()
+        };
+        let issuer = Issuer { key: &key, certificate: None };
+        let then = Timestamp::now() - SignedDuration::from_hours(2);
+        let certificate = issue(&contents, &key.public().unwrap(), &issuer, then).unwrap().pem();
+        let mut entries = Entries::default();
+        entries.put("authority/root", Entry::Authority { private_key: key.pem().unwrap(), certificate });
+        let id = Signer::named(&entries, "root").unwrap().unwrap().id;
+        (entries, id)
+    }
+
+    #[test]
+    fn an_expired_authority_issues_no_authority() {
+        let (entries, id) = expired();
+        let desired = |parent: Option<&str>| {
+            attributes([
+                ("common_name", "below".into()),
+                ("key_algorithm", "ed25519".into()),
+                ("validity", "24h".into()),
+                ("authority", parent.map_or(Value::Null, Value::from)),
+            ])
+        };
+        let error = Authority.make(&desired(Some(&id)), &entries).unwrap_err();
+        assert!(error.summary.starts_with(&format!("the authority `{id}` expired at ")), "{error}");
+        assert!(Authority.make(&desired(None), &entries).is_ok(), "a root needs no other authority");
+    }
 }
