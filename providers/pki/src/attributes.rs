@@ -87,6 +87,11 @@ pub(crate) fn of_certificate(
     ]
 }
 
+/// The observed `certificate_mode` if the file does not exist.
+pub(crate) const NO_CERTIFICATE_FILE: &str = "the certificate file is missing";
+/// The observed `key_mode` if the file does not exist.
+pub(crate) const NO_KEY_FILE: &str = "the key file is missing";
+
 /// The attributes that do not affect the certificate itself.
 const NOT_IN_CERTIFICATE: [&str; 7] =
     ["name", "renew_before", "owner", "group", "key_mode", "certificate_mode", "parents"];
@@ -150,8 +155,8 @@ pub(crate) fn spelled_as(settings: &Attributes, found: &mut Attributes) {
 
 /// Returns the proposal for an object: nothing if all that the manifest sets is as observed and nothing is due, otherwise a change.
 ///
-/// `kept` are the computed attributes that no change in place changes.
-pub(crate) fn propose(request: &PlanRequest, kept: &[&str]) -> Proposal {
+/// `kept` are the computed attributes that no change in place changes. `reason` is why a certificate is issued again although its attributes are as desired.
+pub(crate) fn propose(request: &PlanRequest, kept: &[&str], reason: Option<String>) -> Proposal {
     let limited =
         request.observed.as_ref().is_some_and(|observed| is_limited(&observed.private)) && !renews_authority(request);
     let schema = request.resource_type.schema();
@@ -189,7 +194,8 @@ pub(crate) fn propose(request: &PlanRequest, kept: &[&str]) -> Proposal {
     let changed: Vec<&str> = set.filter(is_changed).collect();
     let replaces = |name: &&str| schema.attribute(name).is_some_and(|attribute| attribute.forces_replacement);
     let replaced: Vec<_> = changed.iter().copied().filter(replaces).map(str::to_owned).collect();
-    let is_issued_again = has("certificate") && is_issued_again(&request.desired, observed, limited);
+    let is_issued_again =
+        has("certificate") && (reason.is_some() || is_issued_again(&request.desired, observed, limited));
     let proposal = |action, planned| Proposal::new(action, planned);
     if !replaced.is_empty() {
         add(&mut planned, &new);
@@ -197,7 +203,7 @@ pub(crate) fn propose(request: &PlanRequest, kept: &[&str]) -> Proposal {
     }
     if is_issued_again {
         add(&mut planned, &|name| if kept.contains(&name) { now(name).clone() } else { new(name) });
-        let notes = notes(&request.desired, observed, limited);
+        let notes = notes(&request.desired, observed, limited, reason);
         return Proposal { notes, ..proposal(ProposedAction::Update, planned) };
     }
     add(&mut planned, &|name| if name == "renewal_due" { Value::from(false) } else { now(name).clone() });
@@ -222,11 +228,22 @@ fn renews_authority(request: &PlanRequest) -> bool {
 }
 
 /// Returns why a certificate is issued again, as far as its attributes do not show it.
-fn notes(desired: &Attributes, observed: &Attributes, limited: bool) -> Vec<String> {
+fn notes(desired: &Attributes, observed: &Attributes, limited: bool, reason: Option<String>) -> Vec<String> {
     let (at, before) = (observed.text("not_after").unwrap_or("?"), desired.text("renew_before").unwrap_or("?"));
     let renewed = (!limited && is_due(desired, observed))
         .then(|| format!("renewed: the certificate expires at {at}, and `renew_before` is {before}"));
-    let key = (observed.get("key_matches") == Some(&Value::from(false)))
-        .then(|| "the private key is missing or does not fit the certificate".to_owned());
-    renewed.into_iter().chain(key).collect()
+    let again = |reason: String| format!("issued again: {reason}");
+    let file = damage(observed).map(|damage| again(damage.to_owned()));
+    renewed.into_iter().chain(file).chain(reason.map(again)).collect()
+}
+
+/// Returns why the two files of a certificate on a node are not a certificate and its key. `None` if they are, or if the certificate is not on a node.
+fn damage(observed: &Attributes) -> Option<&'static str> {
+    Some(match observed.get("key_matches")? {
+        matches if *matches == Value::from(true) => return None,
+        _ if observed.text("certificate_mode") == Some(NO_CERTIFICATE_FILE) => NO_CERTIFICATE_FILE,
+        _ if observed.text("key_mode") == Some(NO_KEY_FILE) => NO_KEY_FILE,
+        _ if !observed.is_set("certificate") => "there is no certificate in the certificate file",
+        _ => "the private key does not fit the certificate",
+    })
 }

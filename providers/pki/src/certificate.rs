@@ -7,7 +7,7 @@ use x509_cert::der::asn1::{ObjectIdentifier, Utf8StringRef};
 use x509_cert::der::pem::LineEnding;
 use x509_cert::der::{self, Decode, Encode, Tag, Tagged};
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, SubjectAltName};
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName};
 use x509_cert::name::Name;
 use x509_cert::time::Time;
 
@@ -142,6 +142,11 @@ impl Certificate {
     pub(crate) fn authority(&self) -> Option<BasicConstraints> {
         let found = self.inner.tbs_certificate.get::<BasicConstraints>().ok().flatten();
         found.map(|(_, constraints)| constraints).filter(|constraints| constraints.ca)
+    }
+
+    /// Returns what the key may be used for. `None` if the certificate does not say it.
+    pub(crate) fn key_usage(&self) -> Option<KeyUsage> {
+        self.inner.tbs_certificate.get::<KeyUsage>().ok().flatten().map(|(_, usage)| usage)
     }
 
     pub(crate) fn not_before(&self) -> Timestamp {

@@ -23,7 +23,7 @@ use crate::certificate::{COMMON_NAME, Certificate, ORGANIZATION, USAGES};
 use crate::key::{KeyError, PrivateKey, PublicKey};
 
 /// How long before its issue a certificate becomes valid: the clock of a node may be behind.
-const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
+pub(crate) const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
 
 /// A certificate cannot be issued.
 #[derive(Debug, thiserror::Error)]
@@ -127,11 +127,7 @@ fn extensions(
         Role::Leaf { dns_names, ip_addresses, uris, usages } => {
             let constraints = BasicConstraints { ca: false, path_len_constraint: None };
             add(&|known| constraints.to_extension(subject, known))?;
-            let usage = match public.algorithm().starts_with("rsa") {
-                true => KeyUsages::DigitalSignature | KeyUsages::KeyEncipherment,
-                false => KeyUsages::DigitalSignature.into(),
-            };
-            add(&|known| KeyUsage(usage).to_extension(subject, known))?;
+            add(&|known| leaf_usage(public).to_extension(subject, known))?;
             let purposes = USAGES.iter().filter(|(word, _)| usages.iter().any(|usage| usage == word));
             let purposes: Vec<_> = purposes.map(|(_, oid)| *oid).collect();
             if !purposes.is_empty() {
@@ -150,6 +146,14 @@ fn extensions(
     let authority = AuthorityKeyIdentifier { key_identifier: Some(identifier(issuer)?), ..Default::default() };
     add(&|known| authority.to_extension(subject, known))?;
     Ok(extensions)
+}
+
+/// Returns what the key of a certificate that is not an authority's may be used for.
+pub(crate) fn leaf_usage(public: &PublicKey) -> KeyUsage {
+    KeyUsage(match public.algorithm().starts_with("rsa") {
+        true => KeyUsages::DigitalSignature | KeyUsages::KeyEncipherment,
+        false => KeyUsages::DigitalSignature.into(),
+    })
 }
 
 /// Returns the subject: the organizations, then the common name, as Kubernetes' tools write them.

@@ -134,7 +134,7 @@ pub(crate) fn read(
 
 /// Plans an entry.
 pub(crate) fn plan(stored: &dyn Stored, request: &PlanRequest) -> Proposal {
-    propose(request, stored.kept())
+    propose(request, stored.kept(), None)
 }
 
 /// Carries out an operation. The entry is on disk when this returns.

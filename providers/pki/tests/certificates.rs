@@ -126,11 +126,15 @@ async fn a_change_of_the_certificate_keeps_the_key() {
 
     // A lost certificate is issued for the existing key, a lost key is made again.
     fs::remove_file(node.folder.join("web.crt")).unwrap();
+    let reasons = node.change().await.notes;
+    assert_eq!(reasons, ["issued again: the certificate file is missing"]);
+    let [drift] = &node.drift().await.drift[..] else { panic!("one drift is expected") };
+    assert_eq!(drift.after.as_ref().unwrap()["certificate_mode"], "the certificate file is missing");
     node.apply().await;
     assert_eq!(node.read("web.key"), key);
     fs::remove_file(node.folder.join("web.key")).unwrap();
     let change = node.change().await;
-    assert!(change.notes.iter().any(|note| note.contains("private key is missing")), "{change:?}");
+    assert_eq!(change.notes, ["issued again: the key file is missing"]);
     node.apply().await;
     assert_ne!(node.read("web.key"), key);
 }
@@ -157,13 +161,80 @@ async fn what_somebody_changed_on_the_node_is_drift() {
     fs::write(&certificate, other.read("web.crt")).unwrap();
     drifted(&["authority", "common_name", "dns_names", "usages", "key_matches", "certificate"]).await;
     fs::write(&key, other.read("web.key")).unwrap();
+    assert_eq!(node.change().await.notes, ["issued again: the private key does not fit the certificate"]);
     drifted(&["key_matches"]).await;
     assert_ne!(node.read("web.key"), other.read("web.key"), "a key that moorfast did not make is not certified");
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     drifted(&["key_mode"]).await;
     fs::write(&certificate, "no certificate").unwrap();
+    assert_eq!(node.change().await.notes, ["issued again: there is no certificate in the certificate file"]);
     drifted(&["key_matches"]).await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_moorfast_would_not_have_issued_is_issued_again() {
+    let node = Node::new();
+    node.declare("root", "", WEB);
+    node.apply().await;
+    let stored: serde_json::Value = serde_json::from_str(&node.read("keys/keys.json")).unwrap();
+    let authority = node.export("root");
+    let file = |name: &str| node.folder.join(name).display().to_string();
+    fs::write(file("root.key"), stored["entries"]["authority/root"]["private_key"].as_str().unwrap()).unwrap();
+    let (key, request, extensions) = (file("web.key"), file("web.csr"), file("extensions"));
+    let made = openssl(&["req", "-new", "-key", &key, "-subj", "/CN=web", "-out", &request]);
+    if made.is_none() {
+        return;
+    }
+    // Everything else is as in the manifest, and the key fits.
+    let usual = "subjectAltName=DNS:web.example\nextendedKeyUsage=serverAuth,clientAuth\nsubjectKeyIdentifier=hash\n";
+    let constraints = |ca: &str| format!("basicConstraints=critical,CA:{ca}\n");
+    let usage = |usage: &str| format!("keyUsage=critical,{usage}\n");
+    for (special, days, reason) in [
+        (
+            constraints("TRUE") + &usage("digitalSignature"),
+            "300",
+            "the certificate on the node is a certificate of an authority",
+        ),
+        (
+            constraints("FALSE") + &usage("digitalSignature,keyCertSign"),
+            "300",
+            "the certificate on the node has another key usage",
+        ),
+        (constraints("FALSE"), "300", "the certificate on the node has another key usage"),
+        (
+            constraints("FALSE") + &usage("digitalSignature"),
+            "3000",
+            "the certificate on the node is valid for longer than `validity`",
+        ),
+    ] {
+        fs::write(&extensions, special + usual).unwrap();
+        let (authority, key, days) = (authority.to_str().unwrap(), file("root.key"), ["-days", days]);
+        let signed = [
+            "x509",
+            "-req",
+            "-in",
+            &request,
+            "-CA",
+            authority,
+            "-CAkey",
+            &key,
+            "-CAcreateserial",
+            "-extfile",
+            &extensions,
+        ];
+        openssl(&[&signed[..], &days, &["-out", &file("web.crt")]].concat()).unwrap();
+        let change = node.change().await;
+        assert_eq!((change.action, change.notes), (Action::Update, vec![format!("issued again: {reason}")]));
+        node.apply().await;
+    }
+    // A certificate of somebody else with the same contents as ours stays.
+    fs::write(&extensions, constraints("FALSE") + &usage("digitalSignature") + usual).unwrap();
+    let (authority, key) = (authority.to_str().unwrap(), file("root.key"));
+    let signed =
+        ["x509", "-req", "-in", &request, "-CA", authority, "-CAkey", &key, "-CAcreateserial", "-extfile", &extensions];
+    openssl(&[&signed[..], &["-days", "300", "-out", &file("web.crt")]].concat()).unwrap();
+    assert_eq!(node.change().await.action, Action::NoOp);
 }
 
 #[tokio::test]

@@ -3,21 +3,19 @@
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value};
-use moorfast_engine::provider::{
-    Class, Declaration, Invalid, PlanRequest, Proposal, ProviderError, ResourceType, TargetKind,
-};
+use moorfast_engine::provider::{Declaration, Invalid, PlanRequest, Proposal, ProviderError, ResourceType, TargetKind};
 use zeroize::Zeroizing;
 
 use super::authority::{Signer, is_limited, issuer, not_issued};
 use super::{algorithm, unusable};
 use crate::attributes::{
-    attributes, certificate_attributes, check_lifetime, is_issued_again, lifetime, list, of_certificate, propose,
-    spelled_as,
+    NO_CERTIFICATE_FILE, NO_KEY_FILE, attributes, certificate_attributes, check_lifetime, is_issued_again, lifetime,
+    list, of_certificate, propose, spelled_as,
 };
 use crate::certificate::Certificate;
-use crate::issue::{Contents, Issuer, Role, issue};
+use crate::issue::{BACKDATED, Contents, Role, issue, leaf_usage};
 use crate::key::{PrivateKey, PublicKey};
 use crate::node_files::{NodeFile, NodeFiles};
 use crate::store::Entries;
@@ -147,14 +145,18 @@ pub(crate) fn observe(files: &NodeFiles, settings: &Attributes, entries: &Entrie
             values.join(" and ")
         })
     };
-    let mode = |file: Option<&NodeFile>| file.and_then(|file| file.attributes.get("mode")).cloned().unwrap_or_default();
+    // A missing file has no mode. Without a value there would be no difference to see.
+    let mode = |file: Option<&NodeFile>, missing: &str| match file {
+        Some(file) => file.attributes.get("mode").cloned().unwrap_or_default(),
+        None => Value::from(missing),
+    };
     let mut found = attributes([
         ("certificate_path", setting("certificate_path")),
         ("key_path", setting("key_path")),
         ("owner", common("owner")),
         ("group", common("group")),
-        ("key_mode", mode(files.key.as_ref())),
-        ("certificate_mode", mode(files.certificate.as_ref())),
+        ("key_mode", mode(files.key.as_ref(), NO_KEY_FILE)),
+        ("certificate_mode", mode(files.certificate.as_ref(), NO_CERTIFICATE_FILE)),
         ("parents", setting("parents")),
         ("renew_before", setting("renew_before")),
         ("key_matches", files.key_matches().into()),
@@ -188,9 +190,31 @@ pub(crate) fn observe(files: &NodeFiles, settings: &Attributes, entries: &Entrie
 pub(crate) fn plan(request: &PlanRequest) -> Proposal {
     let mut request = request.clone();
     normalize(&mut request.desired);
-    let mut proposal = propose(&request, KEPT);
+    let observed = request.observed.as_ref().map(|observed| &observed.attributes);
+    let reason = observed.and_then(|observed| unlike_issued(&request.desired, observed, Timestamp::now()));
+    let mut proposal = propose(&request, KEPT, reason);
     proposal.consequences.extend(request.overwrite(&proposal, &["certificate", "key_matches"]));
     proposal
+}
+
+/// Returns why moorfast would not issue a certificate like the observed one for the desired attributes, as far as the observed attributes do not show it.
+fn unlike_issued(desired: &Attributes, observed: &Attributes, now: Timestamp) -> Option<String> {
+    let chain = Certificate::chain_from_pem(observed.text("certificate")?).ok()?;
+    let certificate = chain.first()?;
+    let validity = desired.duration("validity").and_then(|validity| SignedDuration::try_from(validity).ok());
+    let latest = validity.and_then(|validity| now.checked_add(validity).ok()?.checked_add(BACKDATED).ok());
+    let found = if certificate.authority().is_some() {
+        "is a certificate of an authority".to_owned()
+    } else if certificate.key_usage() != Some(leaf_usage(&certificate.public_key())) {
+        "has another key usage".to_owned()
+    } else if certificate.not_before() > now {
+        format!("is not valid before {}", certificate.not_before())
+    } else if latest.is_some_and(|latest| certificate.not_after() > latest) {
+        "is valid for longer than `validity`".to_owned()
+    } else {
+        return None;
+    };
+    Some(format!("the certificate on the node {found}"))
 }
 
 /// Writes the modes and the chain as they are observed.
@@ -231,11 +255,13 @@ pub(crate) fn make(
     known: Option<&str>,
     entries: &Entries,
 ) -> Result<Written, ProviderError> {
+    let now = Timestamp::now();
     let key_algorithm = desired.text("key_algorithm").unwrap_or_default();
     let kept = before.trusted_key(known).filter(|key| key.algorithm() == key_algorithm);
     let limited = before.first_certificate().is_some_and(|certificate| is_limited(&certificate, entries));
     if let (Some(public), Some(observed)) = (&kept, observed)
         && !is_issued_again(desired, observed, limited)
+        && unlike_issued(desired, observed, now).is_none()
     {
         return Ok(Written { key: None, certificate: None, public: public.clone() });
     }
@@ -247,11 +273,7 @@ pub(crate) fn make(
         }
     };
     let authority = Signer::find(entries, desired.text("authority").unwrap_or_default())?;
-    if authority.certificate.not_after() <= Timestamp::now() {
-        let at = authority.certificate.not_after();
-        let expired = format!("the authority `{}` expired at {at}", authority.id);
-        return Err(ProviderError::new(Class::Invalid, expired).help("apply its renewal first").attribute("authority"));
-    }
+    let issuer = authority.issuer(now)?;
     let role = Role::Leaf {
         dns_names: desired.texts("dns_names"),
         ip_addresses: desired.texts("ip_addresses").iter().filter_map(|address| address.parse().ok()).collect(),
@@ -264,12 +286,53 @@ pub(crate) fn make(
         validity: desired.duration("validity").unwrap_or_default(),
         role,
     };
-    let issuer = Issuer { key: &authority.key, certificate: Some(&authority.certificate) };
-    let certificate = issue(&contents, &public, &issuer, Timestamp::now()).map_err(not_issued)?;
+    let certificate = issue(&contents, &public, &issuer, now).map_err(not_issued)?;
     let text = certificate.pem() + desired.text("chain").unwrap_or_default();
     Ok(Written { key, certificate: Some(text), public })
 }
 
 fn pem(chain: &[Certificate]) -> String {
     chain.iter().map(Certificate::pem).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::issue::Issuer;
+
+    const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+    /// Returns the reason for a certificate of ten hours that is issued at this time, seen at `now`.
+    fn reason(key_algorithm: &str, role: Role, issued_at: Timestamp, now: Timestamp) -> Option<String> {
+        let key = PrivateKey::generate(key_algorithm).unwrap();
+        let contents = Contents {
+            common_name: Some("web".to_owned()),
+            validity: Duration::from_secs(10 * 3600),
+            role,
+            ..Contents::default()
+        };
+        let issuer = Issuer { key: &key, certificate: None };
+        let certificate = issue(&contents, &key.public().unwrap(), &issuer, issued_at).unwrap();
+        let observed = attributes([("certificate", certificate.pem().into())]);
+        unlike_issued(&attributes([("validity", "10h".into())]), &observed, now)
+    }
+
+    #[test]
+    fn a_certificate_of_moorfast_is_not_issued_again_and_one_of_others_is() {
+        let now = Timestamp::now();
+        for algorithm in ["ecdsa-p256", "ed25519", "rsa-2048"] {
+            for issued_at in [now, now - HOUR, now - 9 * HOUR] {
+                assert_eq!(reason(algorithm, Role::default(), issued_at, now), None);
+            }
+        }
+        let future = now + 2 * HOUR;
+        let begins = Timestamp::from_second((future - BACKDATED).as_second()).unwrap();
+        let not_yet = format!("the certificate on the node is not valid before {begins}");
+        assert_eq!(reason("ed25519", Role::default(), future, now), Some(not_yet));
+        let authority = Role::Authority { path_length: Some(0) };
+        let is_authority = "the certificate on the node is a certificate of an authority".to_owned();
+        assert_eq!(reason("ed25519", authority, now, now), Some(is_authority));
+    }
 }
