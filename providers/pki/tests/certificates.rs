@@ -255,6 +255,53 @@ async fn a_certificate_is_renewed_within_renew_before_and_not_while_its_authorit
 }
 
 #[tokio::test]
+async fn an_authority_is_replaced_by_another_one_beside_it() {
+    let node = Node::new();
+    let path = |name: &str| node.folder.join(name).display().to_string();
+    let declare = |names: &[&str], issuer: &str| {
+        let authority =
+            |name: &&str| format!("[resource.pki_authority.{name}]\nname = \"{name}\"\ncommon_name = \"{name}\"\n");
+        let trusted: String = names.iter().map(|name| format!("${{pki_authority.{name}.certificate}}")).collect();
+        let manifest = format!(
+            "[keystore]\nfile = \"keys\"\n[nodes.here]\ntransport = \"local\"\nsudo = false\n{}\
+             [resource.ssh_file.trusted]\non = \"here\"\npath = {:?}\ncontent = \"{trusted}\"\n\
+             [resource.pki_certificate.web]\non = \"here\"\nauthority = \"${{pki_authority.{issuer}.id}}\"\n\
+             certificate_path = {:?}\nkey_path = {:?}\n{WEB}\n",
+            names.iter().map(authority).collect::<String>(),
+            path("trusted.crt"),
+            path("web.crt"),
+            path("web.key"),
+        );
+        node.bench.write(&manifest).unwrap();
+    };
+    let accepts = |trusted: &str, certificate: &str| {
+        let verified = Command::new("openssl").args(["verify", "-CAfile", trusted, certificate]).output();
+        verified.map_or(true, |output| output.status.success())
+    };
+    declare(&["first"], "first");
+    node.apply().await;
+    let key = node.read("web.key");
+    // In each step, those that have made it accept those that have not, and the other way round.
+    for (names, issuer) in
+        [(&["first", "second"][..], "first"), (&["first", "second"], "second"), (&["second"], "second")]
+    {
+        let before = ["trusted.crt", "web.crt"].map(|name| {
+            fs::copy(path(name), path(&format!("before.{name}"))).unwrap();
+            path(&format!("before.{name}"))
+        });
+        declare(names, issuer);
+        let removed = node.plan().await.changes.into_iter().filter(|change| change.action == Action::Delete);
+        let consequences: Vec<_> = removed.flat_map(|change| change.consequences).map(|c| c.to_string()).collect();
+        assert_eq!(consequences.len(), usize::from(names == ["second"]), "{consequences:?}");
+        node.apply().await;
+        let [trusted, certificate] = &before;
+        assert!(accepts(trusted, &path("web.crt")) && accepts(&path("trusted.crt"), certificate), "{names:?} {issuer}");
+        assert!(accepts(&path("trusted.crt"), &path("web.crt")));
+        assert_eq!(node.read("web.key"), key);
+    }
+}
+
+#[tokio::test]
 async fn a_private_key_is_only_on_its_node() {
     let node = Node::new();
     node.declare("root", "", WEB);

@@ -56,7 +56,7 @@ static DECLARATION: LazyLock<Declaration> = LazyLock::new(|| {
     ];
     let schema = Schema::new(
         "A certificate and its private key in two files of a node. The key is made once, is sent to the node over ssh, and is stored nowhere else. A renewal keeps \
-         it. `moorfast apply -replace` makes a new one. Every plan checks the issuer, the subject, the names, the purposes and the expiry, whether the key fits, and owner and \
+         it. `moorfast apply -replace` makes a new one. Every plan checks the issuer, the subject, the names, the purposes and the validity, whether the key fits, and owner and \
          permissions of the files. A destroy removes both files.",
         own.into_iter().chain(certificate_attributes()),
     );
