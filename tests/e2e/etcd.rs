@@ -3,11 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::support::folder::Folder;
-use crate::support::testbed::{Testbed, cluster_binaries};
+use crate::support::testbed::{Node, Testbed, cluster_binaries};
 use crate::support::wait_for;
 
 const MANIFEST: &str = r#"
@@ -61,7 +61,7 @@ depends_on = ["ssh_file.authority"]
 content    = '''
 [Service]
 Type=notify
-ExecStart=/usr/local/bin/etcd --name ${node.name} --data-dir /var/lib/etcd \
+ExecStart=/usr/local/bin/etcd --name ${node.name} --data-dir /var/lib/etcd --wal-dir /var/lib/etcd-wal \
   --cert-file /etc/etcd/etcd.crt --key-file /etc/etcd/etcd.key --trusted-ca-file /etc/etcd/ca.crt --client-cert-auth \
   --peer-cert-file /etc/etcd/etcd.crt --peer-key-file /etc/etcd/etcd.key --peer-trusted-ca-file /etc/etcd/ca.crt --peer-client-cert-auth \
   --listen-peer-urls ${etcd_member.all.peer_url} --initial-advertise-peer-urls ${etcd_member.all.peer_url} \
@@ -146,6 +146,13 @@ impl Cluster {
         self.ask(index, "kv/put", &format!("{{\"key\": \"{KEY}\", \"value\": \"{value}\"}}"));
     }
 
+    /// Reads the value of the key from a member.
+    fn value(&self, index: usize) -> Option<String> {
+        let answer: serde_json::Value =
+            serde_json::from_str(&self.ask(index, "kv/range", &format!("{{\"key\": \"{KEY}\"}}"))).unwrap();
+        answer["kvs"][0]["value"].as_str().map(str::to_owned)
+    }
+
     /// Returns the names of the members that vote.
     fn voters(&self, index: usize) -> Vec<String> {
         let list: serde_json::Value = serde_json::from_str(&self.ask(index, "cluster/member/list", "{}")).unwrap();
@@ -195,7 +202,7 @@ impl Cluster {
         assert_eq!(self.voters(0), self.testbed.node_names());
         let unit = self.testbed.on(name, "cat /etc/systemd/system/etcd.service");
         assert!(unit.contains("--initial-cluster-state existing"), "{unit}");
-        assert!(self.ask(0, "kv/range", &format!("{{\"key\": \"{KEY}\"}}")).contains(BEFORE));
+        assert_eq!(self.value(0).as_deref(), Some(BEFORE));
         self.is_in_sync();
     }
 
@@ -238,7 +245,8 @@ impl Cluster {
                 let list = self.try_ask(0, "cluster/member/list", "{}")?;
                 (!list.contains(&member["ID"].to_string())).then_some(())
             });
-            self.testbed.on(member["name"].as_str().unwrap(), "systemctl stop etcd; rm -rf /var/lib/etcd");
+            self.testbed
+                .on(member["name"].as_str().unwrap(), "systemctl stop etcd; rm -rf /var/lib/etcd /var/lib/etcd-wal");
         }
         self.moorfast.expect(2, &["drift"]).says("is gone");
         let apply = self.moorfast.expect(0, &["apply", "-auto-approve"]);
@@ -270,8 +278,40 @@ impl Cluster {
         // A snapshot that is missing or damaged is taken again.
         fs::write(&first[0], "").unwrap();
         self.moorfast.expect(0, &["plan", "-detailed-exitcode", "-var", "release=2"]);
-        let value = restored(&self.programs.join("etcdutl"), &self.programs.join("etcd"), snapshot);
-        assert_eq!(value, BEFORE);
+        self.restores(snapshot);
+        for index in 0..self.testbed.facts.nodes.len() {
+            assert_eq!(self.value(index).as_deref(), Some(BEFORE));
+        }
+        assert_eq!(self.voters(0), self.testbed.node_names());
+        self.moorfast.expect(0, &["plan", "-detailed-exitcode", "-var", "release=2"]);
+    }
+
+    /// Restores a snapshot on all members as docs/workflows/etcd.md explains, and waits until `drift` is in sync.
+    fn restores(&self, snapshot: &Path) {
+        let files = tempfile::tempdir().unwrap();
+        fs::copy(snapshot, files.path().join("snapshot.db")).unwrap();
+        fs::copy(self.programs.join("etcdutl"), files.path().join("etcdutl")).unwrap();
+        let nodes = &self.testbed.facts.nodes;
+        let peer_url = |node: &Node| format!("https://{}:2380", node.address);
+        let all: Vec<_> = nodes.iter().map(|node| format!("{}={}", node.name, peer_url(node))).collect();
+        for node in nodes {
+            self.testbed.on(&node.name, "systemctl stop etcd");
+        }
+        for node in nodes {
+            let away = "mv /var/lib/etcd /var/lib/etcd.old && mv /var/lib/etcd-wal /var/lib/etcd-wal.old";
+            self.testbed.on(&node.name, away);
+            self.testbed.send(files.path(), &node.name, "/root/restore");
+            let restore = "/root/restore/etcdutl snapshot restore /root/restore/snapshot.db --data-dir /var/lib/etcd --wal-dir /var/lib/etcd-wal";
+            let (name, peer_url, all) = (&node.name, peer_url(node), all.join(","));
+            let member = format!("--name {name} --initial-cluster {all} --initial-advertise-peer-urls {peer_url}");
+            self.testbed.on(&node.name, &format!("{restore} {member}"));
+        }
+        for node in nodes {
+            self.testbed.on(&node.name, "systemctl start --no-block etcd");
+        }
+        wait_for("`drift` to be in sync", Duration::from_secs(60), || {
+            (self.moorfast.run(&["drift", "-var", "release=2"]).code == 0).then_some(())
+        });
     }
 
     fn goes(&self) {
@@ -283,35 +323,4 @@ impl Cluster {
         }
         assert_eq!(self.snapshots().len(), 2, "a destroy keeps the snapshots");
     }
-}
-
-/// Restores `snapshot` as docs/workflows/etcd.md explains, starts a cluster of one member with it, and returns the value of the key `key`.
-fn restored(etcdutl: &Path, etcd: &Path, snapshot: &Path) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    let port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (peer, client) = (format!("http://127.0.0.1:{}", port()), format!("http://127.0.0.1:{}", port()));
-    let all = format!("m1={peer}");
-    let member = ["--name", "m1", "--initial-cluster", &all, "--initial-advertise-peer-urls", &peer];
-    let restore = Command::new(etcdutl)
-        .args(["snapshot", "restore"])
-        .arg(snapshot)
-        .arg("--data-dir")
-        .arg(&data)
-        .args(member)
-        .output();
-    let restore = restore.unwrap();
-    assert!(restore.status.success(), "{}", String::from_utf8_lossy(&restore.stderr));
-    let urls = ["--listen-peer-urls", &peer, "--listen-client-urls", &client, "--advertise-client-urls", &client];
-    let mut process =
-        Command::new(etcd).arg("--data-dir").arg(&data).args(member).args(urls).stderr(Stdio::null()).spawn().unwrap();
-    let value = wait_for("the restored etcd answers", Duration::from_secs(30), || {
-        let arguments = ["-sS", &format!("{client}/v3/kv/range"), "-d", &format!("{{\"key\": \"{KEY}\"}}")];
-        let answer = Command::new("curl").args(arguments).output().ok()?.stdout;
-        let answer: serde_json::Value = serde_json::from_slice(&answer).ok()?;
-        answer["kvs"][0]["value"].as_str().map(str::to_owned)
-    });
-    process.kill().unwrap();
-    process.wait().unwrap();
-    value
 }
