@@ -14,6 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[test]
 fn bare_machines_become_a_cluster() {
     let Some(mut site) = Site::up("cluster", 2) else { return };
+    site.a_machine_was_set_up_by_the_installer();
     let bare = Snapshot::of_nodes(&site.testbed);
     site.one_apply_makes_the_cluster();
     site.is_in_sync();
@@ -21,12 +22,29 @@ fn bare_machines_become_a_cluster() {
     site.pods_reach_each_other();
     site.metrics_are_shown();
     site.secrets_are_encrypted_in_etcd();
+    site.a_snapshot_is_taken_once();
     site.leaders_and_a_member_of_etcd_stop();
     site.the_first_control_plane_is_replaced();
     site.destroy_leaves_nothing_behind(&bare);
 }
 
 impl Site {
+    /// Debian's installer gives the host name of a machine an address on loopback.
+    fn a_machine_was_set_up_by_the_installer(&self) {
+        let last = self.testbed.facts.nodes.last().unwrap();
+        self.testbed.on(&last.name, &format!("echo '127.0.1.1 {} {}' >>/etc/hosts", last.name, last.name));
+    }
+
+    /// The replacement of a machine and the destroy follow with the snapshot in the state.
+    fn a_snapshot_is_taken_once(&self) {
+        self.moorfast.write("cluster/snapshot.auto.vars.toml", "etcd_snapshot = \"before the upgrade to 1.34\"\n");
+        self.expect(0, &["apply", "--auto-approve"]).says("1 added, 0 changed, 0 destroyed.");
+        let snapshots = || std::fs::read_dir(self.moorfast.path("cluster/etcd-snapshots")).unwrap().count();
+        assert_eq!(snapshots(), 1);
+        self.is_in_sync();
+        assert_eq!(snapshots(), 1);
+    }
+
     fn one_apply_makes_the_cluster(&self) {
         let plan = self.expect(0, &["plan", "--out", "first.plan"]);
         let watch = Watch::start();
