@@ -297,10 +297,7 @@ pub(crate) fn input(
     let (value, span) = match written {
         Some((_, _, expr)) => {
             let value = expr.evaluate(&InstanceScope::new(expanded, values, binding.in_call(call)))?;
-            let converted = variable.kind.convert(value).map_err(|message| {
-                // Even the keys inside a sensitive value may be secret.
-                let secret = || format!("must be of type {}", variable.kind);
-                let label = if variable.sensitive { secret() } else { message };
+            let converted = variable.convert(value).map_err(|label| {
                 let error = Diagnostic::error(format!("the input `{name}` of {} has a wrong type", module.path));
                 vec![error.at(expr.span, label).related(variable.span, "the variable")]
             })?;
@@ -308,7 +305,6 @@ pub(crate) fn input(
         }
         None => (variable.default.clone().unwrap_or_default(), None),
     };
-    let value = if variable.sensitive { value.sensitive() } else { value };
     let mut violations = variable.violations(name, &value, module.manifest.files());
     if violations.is_empty() {
         return Ok(value);

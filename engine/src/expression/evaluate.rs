@@ -14,7 +14,7 @@ use super::traversal::reference;
 use super::{Expr, ExprNode, Place, Reference, Scope, Unresolved, arithmetic};
 use crate::model::convert::{to_bool, to_text};
 use crate::model::number::{integer, parse_number};
-use crate::model::value::RevealedValues;
+use crate::model::value::{RevealedValues, Secrecy};
 use crate::model::{Diagnostic, Value, suggest};
 
 /// The maximum length of a chain of attributes and indices, because the evaluator is recursive.
@@ -57,17 +57,12 @@ pub(super) fn pending<'v>(values: impl IntoIterator<Item = &'v Value> + Clone) -
     values.into_iter().any(Value::is_retained).then_some(Value::Retained)
 }
 
-/// Returns the value without the sensitive mark at its top, and whether it had one.
-pub(super) fn open(value: Value) -> (Value, bool) {
+/// Returns the value without the sensitive mark at its top, and the secrecy of what is taken out of it.
+pub(super) fn open(value: Value) -> (Value, Secrecy) {
     match value {
-        Value::Sensitive(_) => (value.reveal().clone(), true),
-        plain => (plain, false),
+        Value::Sensitive(_) => (value.reveal().clone(), value.secrecy()),
+        plain => (plain, Secrecy::default()),
     }
-}
-
-/// Marks the value as sensitive if `secret`.
-pub(super) fn seal(value: Value, secret: bool) -> Value {
-    if secret { value.sensitive() } else { value }
 }
 
 /// Returns the keys and values over which `for` iterates.
@@ -138,16 +133,16 @@ impl<'a> Evaluator<'a> {
                     Expression::Variable(name) => self.head(name.as_str(), &traversal.operators, expression.span())?,
                     inner => (Arc::new(self.expression(inner)?), 0),
                 };
-                self.traverse(&value, false, &traversal.operators[taken..])
+                self.traverse(&value, &Secrecy::default(), &traversal.operators[taken..])
             }
             Expression::UnaryOp(operation) => {
-                let (operand, secret) = open(self.expression(&operation.expr)?);
+                let (operand, secrecy) = open(self.expression(&operation.expr)?);
                 let value = match pending([&operand]) {
                     Some(pending) => pending,
                     None => arithmetic::unary(*operation.operator.value(), &operand)
                         .map_err(|summary| self.error(expression.span(), summary))?,
                 };
-                Ok(seal(value, secret))
+                Ok(value.with(&secrecy))
             }
             Expression::BinaryOp(operation) => self.binary(operation, expression.span()),
             Expression::ForExpr(comprehension) => self.comprehension(comprehension),
@@ -167,15 +162,15 @@ impl<'a> Evaluator<'a> {
                 (key, value) => Err([key.err(), value.err()].into_iter().flatten().flatten().collect()),
             }
         }))?;
-        let (mut map, mut secret) = (BTreeMap::new(), false);
+        let (mut map, mut secrecy) = (BTreeMap::new(), Secrecy::default());
         for (key, value) in members {
+            secrecy.add(&key.secrecy());
             if let Some(pending) = pending([&key]) {
-                return Ok(seal(pending, secret || key.is_sensitive()));
+                return Ok(pending.with(&secrecy));
             }
-            secret |= key.is_sensitive();
             map.insert(to_text(&key).unwrap_or_default(), value);
         }
-        Ok(seal(Value::Map(map), secret))
+        Ok(Value::Map(map).with(&secrecy))
     }
 
     /// Returns the key of an object: an identifier, or the string that an expression produces.
@@ -198,23 +193,23 @@ impl<'a> Evaluator<'a> {
     }
 
     fn conditional(&mut self, choice: &Conditional) -> Evaluated {
-        let (condition, secret) = self.condition(&choice.cond_expr)?;
+        let (condition, secrecy) = self.condition(&choice.cond_expr)?;
         let value = match condition {
             Ok(true) => self.expression(&choice.true_expr)?,
             Ok(false) => self.expression(&choice.false_expr)?,
             Err(pending) => pending,
         };
-        Ok(seal(value, secret))
+        Ok(value.with(&secrecy))
     }
 
-    /// Returns the value of a condition, or its unknown result, and whether it is sensitive.
-    pub(super) fn condition(&mut self, condition: &Expression) -> Evaluated<(Result<bool, Value>, bool)> {
-        let (value, secret) = open(self.expression(condition)?);
+    /// Returns the value of a condition, or its unknown result, and its secrecy.
+    pub(super) fn condition(&mut self, condition: &Expression) -> Evaluated<(Result<bool, Value>, Secrecy)> {
+        let (value, secrecy) = open(self.expression(condition)?);
         if let Some(pending) = pending([&value]) {
-            return Ok((Err(pending), secret));
+            return Ok((Err(pending), secrecy));
         }
         match to_bool(&value) {
-            Some(truth) => Ok((Ok(truth), secret)),
+            Some(truth) => Ok((Ok(truth), secrecy)),
             None => {
                 let summary = format!("a condition must be true or false, not a {}", value.type_name());
                 Err(self.error(condition.span(), summary))
@@ -231,16 +226,16 @@ impl<'a> Evaluator<'a> {
             _ => None,
         };
         if decisive.is_some() && pending([&left]).is_none() && to_bool(&left) == decisive {
-            return Ok(seal(Value::Bool(decisive == Some(true)), left.is_sensitive()));
+            return Ok(Value::Bool(decisive == Some(true)).with(&Secrecy::of([&left])));
         }
         let right = self.expression(&operation.rhs_expr)?;
-        let secret = left.is_sensitive() || right.is_sensitive();
+        let secrecy = Secrecy::of([&left, &right]);
         if decisive.is_some()
             && pending([&right]).is_none()
             && pending([&left]).is_some()
             && to_bool(&right) == decisive
         {
-            return Ok(seal(Value::Bool(decisive == Some(true)), secret));
+            return Ok(Value::Bool(decisive == Some(true)).with(&secrecy));
         }
         let value = match pending([&left, &right]) {
             Some(pending) => pending,
@@ -250,28 +245,31 @@ impl<'a> Evaluator<'a> {
                 value.map_err(|summary| self.error(range, summary))?
             }
         };
-        Ok(seal(value, secret))
+        Ok(value.with(&secrecy))
     }
 
     fn comprehension(&mut self, comprehension: &ForExpr) -> Evaluated {
         let intro = &comprehension.intro;
         let collection = self.expression(&intro.collection_expr)?;
         let names = (intro.key_var.as_ref().map(|name| name.as_str()), intro.value_var.as_str());
-        let (entries, mut secret) = match self.collection(collection, intro.collection_expr.span())? {
-            (Ok(entries), secret) => (entries, secret),
-            (Err(pending), secret) => return Ok(seal(pending, secret)),
+        let (entries, mut secrecy) = match self.collection(collection, intro.collection_expr.span())? {
+            (Ok(entries), secrecy) => (entries, secrecy),
+            (Err(pending), secrecy) => return Ok(pending.with(&secrecy)),
         };
         let (mut list, mut map): (Vec<Value>, BTreeMap<String, Value>) = Default::default();
         for (key, value) in entries {
             let produced = self.binding(names, key, value, |inner| inner.produce(comprehension))?;
             let (key, value) = match produced {
-                Produced::Skipped(skip_secret) => {
-                    secret |= skip_secret;
+                Produced::Skipped(of_condition) => {
+                    secrecy.add(&of_condition);
                     continue;
                 }
-                Produced::Pending(pending, pending_secret) => return Ok(seal(pending, secret || pending_secret)),
-                Produced::Item(key, value, item_secret) => {
-                    secret |= item_secret;
+                Produced::Pending(pending, of_pending) => {
+                    secrecy.add(&of_pending);
+                    return Ok(pending.with(&secrecy));
+                }
+                Produced::Item(key, value, of_item) => {
+                    secrecy.add(&of_item);
                     (key, value)
                 }
             };
@@ -283,7 +281,7 @@ impl<'a> Evaluator<'a> {
                     }
                 }
                 Some(key) => {
-                    let shown = if secret { "a key".to_owned() } else { format!("the key `{key}`") };
+                    let shown = if secrecy.is_sensitive() { "a key".to_owned() } else { format!("the key `{key}`") };
                     if map.insert(key, value).is_some() {
                         let help = "add `...` after the value to group the values of one key in a list";
                         let range = comprehension.key_expr.as_ref().and_then(|key| key.span());
@@ -297,53 +295,53 @@ impl<'a> Evaluator<'a> {
             }
         }
         let result = if comprehension.key_expr.is_some() { Value::Map(map) } else { Value::List(list) };
-        Ok(seal(result, secret))
+        Ok(result.with(&secrecy))
     }
 
     /// Evaluates one iteration of a `for` expression, with its variables bound.
     fn produce(&mut self, comprehension: &ForExpr) -> Evaluated<Produced> {
-        let mut secret = false;
+        let mut secrecy = Secrecy::default();
         if let Some(condition) = &comprehension.cond {
-            let (truth, condition_secret) = self.condition(&condition.expr)?;
-            secret = condition_secret;
+            let (truth, of_condition) = self.condition(&condition.expr)?;
+            secrecy = of_condition;
             match truth {
                 Ok(true) => {}
-                Ok(false) => return Ok(Produced::Skipped(secret)),
-                Err(pending) => return Ok(Produced::Pending(pending, secret)),
+                Ok(false) => return Ok(Produced::Skipped(secrecy)),
+                Err(pending) => return Ok(Produced::Pending(pending, secrecy)),
             }
         }
         let key = match &comprehension.key_expr {
             None => None,
             Some(expression) => {
                 let key = self.expression(expression)?;
-                let (key, key_secret) = open(self.checked_key(key, expression.span())?);
-                secret |= key_secret;
+                let (key, of_key) = open(self.checked_key(key, expression.span())?);
+                secrecy.add(&of_key);
                 if let Some(pending) = pending([&key]) {
-                    return Ok(Produced::Pending(pending, secret));
+                    return Ok(Produced::Pending(pending, secrecy));
                 }
                 to_text(&key)
             }
         };
-        Ok(Produced::Item(key, self.expression(&comprehension.value_expr)?, secret))
+        Ok(Produced::Item(key, self.expression(&comprehension.value_expr)?, secrecy))
     }
 
-    /// Returns the entries over which `for` iterates, or the unknown result, and whether the collection is sensitive. Then each entry is sensitive too, so that
-    /// no error in the loop shows one.
+    /// Returns the entries over which `for` iterates, or the unknown result, and the secrecy of the collection. Each entry has it too, so that no error in the
+    /// loop shows one.
     #[expect(clippy::type_complexity, reason = "the key and the value that a for expression binds")]
     pub(super) fn collection(
         &self,
         collection: Value,
         range: Option<Range<usize>>,
-    ) -> Evaluated<(Result<Vec<(Value, Value)>, Value>, bool)> {
-        let (collection, secret) = open(collection);
+    ) -> Evaluated<(Result<Vec<(Value, Value)>, Value>, Secrecy)> {
+        let (collection, secrecy) = open(collection);
         if matches!(collection, Value::Unknown | Value::Retained) {
-            return Ok((Err(collection), secret));
+            return Ok((Err(collection), secrecy));
         }
         match entries(&collection) {
             Some(entries) => {
                 let entries =
-                    entries.into_iter().map(|(key, value)| (seal(key, secret), seal(value, secret))).collect();
-                Ok((Ok(entries), secret))
+                    entries.into_iter().map(|(key, value)| (key.with(&secrecy), value.with(&secrecy))).collect();
+                Ok((Ok(entries), secrecy))
             }
             None => {
                 let summary = format!("`for` iterates over a list or a map, not a {}", collection.type_name());
@@ -408,53 +406,54 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// Returns the part of a value that `operators` select. `secret` is whether the value is part of a sensitive one.
-    fn traverse(&mut self, value: &Value, secret: bool, operators: &[Decorated<TraversalOperator>]) -> Evaluated {
-        let secret = secret || matches!(value, Value::Sensitive(_));
-        let Some((first, rest)) = operators.split_first() else { return Ok(seal(value.clone(), secret)) };
+    /// Returns the part of a value that `operators` select. `outer` is the secrecy of the values that it is part of.
+    fn traverse(&mut self, value: &Value, outer: &Secrecy, operators: &[Decorated<TraversalOperator>]) -> Evaluated {
+        let Some((first, rest)) = operators.split_first() else { return Ok(value.clone().with(outer)) };
+        let mut secrecy = value.secrecy();
+        secrecy.add(outer);
         let value = value.reveal();
         if matches!(value, Value::Unknown | Value::Retained) {
-            return Ok(seal(value.clone(), secret));
+            return Ok(value.clone().with(&secrecy));
         }
         match first.value() {
             TraversalOperator::GetAttr(name) => {
-                let member = self.member(value, name.as_str(), secret, name.span().or(first.span()))?;
-                self.traverse(member, secret, rest)
+                let member = self.member(value, name.as_str(), secrecy.is_sensitive(), name.span().or(first.span()))?;
+                self.traverse(member, &secrecy, rest)
             }
             TraversalOperator::LegacyIndex(index) => {
-                let item = self.item(value, *index.value() as i128, secret, first.span())?;
-                self.traverse(item, secret, rest)
+                let item = self.item(value, *index.value() as i128, secrecy.is_sensitive(), first.span())?;
+                self.traverse(item, &secrecy, rest)
             }
             TraversalOperator::Index(index) => {
-                let (key, key_secret) = open(self.expression(index)?);
-                let secret = secret || key_secret;
+                let (key, of_key) = open(self.expression(index)?);
+                secrecy.add(&of_key);
                 let pending = pending([&key]);
                 let item = match &pending {
                     Some(pending) => pending,
-                    None => self.index(value, &key, secret, index.span())?,
+                    None => self.index(value, &key, secrecy.is_sensitive(), index.span())?,
                 };
-                self.traverse(item, secret, rest)
+                self.traverse(item, &secrecy, rest)
             }
-            TraversalOperator::FullSplat(_) => Ok(seal(self.splat(value, secret, rest)?, secret)),
+            TraversalOperator::FullSplat(_) => Ok(self.splat(value, &secrecy, rest)?.with(&secrecy)),
             TraversalOperator::AttrSplat(_) => {
                 // `.*` applies the attributes that follow to each item, and the operators after them to the list.
                 let attribute = |operator: &&Decorated<TraversalOperator>| {
                     matches!(operator.value(), TraversalOperator::GetAttr(_))
                 };
                 let (each, after) = rest.split_at(rest.iter().take_while(attribute).count());
-                let list = self.splat(value, secret, each)?;
-                self.traverse(&list, secret, after)
+                let list = self.splat(value, &secrecy, each)?;
+                self.traverse(&list, &secrecy, after)
             }
         }
     }
 
-    fn splat(&mut self, value: &Value, secret: bool, each: &[Decorated<TraversalOperator>]) -> Evaluated {
+    fn splat(&mut self, value: &Value, secrecy: &Secrecy, each: &[Decorated<TraversalOperator>]) -> Evaluated {
         let items = match value {
             Value::Null => &[],
             Value::List(items) => items.as_slice(),
             single => std::slice::from_ref(single),
         };
-        all(items.iter().map(|item| self.traverse(item, secret, each))).map(Value::List)
+        all(items.iter().map(|item| self.traverse(item, secrecy, each))).map(Value::List)
     }
 
     /// Returns the part of a value at a known key.
@@ -522,9 +521,9 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// The result of one iteration of a `for` expression. The bool is whether it depends on a sensitive value.
+/// The result of one iteration of a `for` expression, with the secrecy of its condition and its key.
 enum Produced {
-    Skipped(bool),
-    Pending(Value, bool),
-    Item(Option<String>, Value, bool),
+    Skipped(Secrecy),
+    Pending(Value, Secrecy),
+    Item(Option<String>, Value, Secrecy),
 }

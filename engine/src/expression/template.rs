@@ -5,6 +5,7 @@ use hcl::edit::template::{Directive, Element, ForDirective, IfDirective, Strip, 
 
 use super::evaluate::{Evaluated, Evaluator, open};
 use crate::model::convert::to_text;
+use crate::model::value::Secrecy;
 use crate::model::{Diagnostic, Value};
 
 /// The output of a template that is being evaluated.
@@ -13,7 +14,8 @@ struct Text {
     text: String,
     /// The result if a part is unknown or retained.
     pending: Option<Value>,
-    secret: bool,
+    /// The secrecy of the conditions and collections that determine the text.
+    secrecy: Secrecy,
     /// The sensitive values in the text.
     sources: Vec<Value>,
     errors: Vec<Diagnostic>,
@@ -36,7 +38,8 @@ impl Evaluator<'_> {
             return Err(text.errors);
         }
         let value = text.pending.unwrap_or(Value::String(text.text));
-        Ok(if text.secret { value.sensitive_from(&text.sources) } else { value })
+        let value = if text.sources.is_empty() { value } else { value.sensitive_from(&text.sources) };
+        Ok(value.with(&text.secrecy))
     }
 
     /// Evaluates the elements and appends them to `text`. The bools are whether the markers around the template trim its start and its end.
@@ -53,7 +56,6 @@ impl Evaluator<'_> {
                     Err(errors) => text.errors.extend(errors),
                     Ok(value) => {
                         if value.is_sensitive() {
-                            text.secret = true;
                             text.sources.push(value.clone());
                         }
                         let (value, _) = open(value);
@@ -78,8 +80,8 @@ impl Evaluator<'_> {
         let IfDirective { if_expr, else_expr, endif_expr, .. } = directive;
         let condition = match self.condition(&if_expr.cond_expr) {
             Err(errors) => return text.errors.extend(errors),
-            Ok((condition, secret)) => {
-                text.secret |= secret;
+            Ok((condition, secrecy)) => {
+                text.secrecy.add(&secrecy);
                 condition
             }
         };
@@ -100,8 +102,8 @@ impl Evaluator<'_> {
         let collection = self.expression(&for_expr.collection_expr).and_then(|value| self.collection(value, range));
         let entries = match collection {
             Err(errors) => return text.errors.extend(errors),
-            Ok((entries, secret)) => {
-                text.secret |= secret;
+            Ok((entries, secrecy)) => {
+                text.secrecy.add(&secrecy);
                 match entries {
                     Ok(entries) => entries,
                     Err(pending) => return text.pend(pending),

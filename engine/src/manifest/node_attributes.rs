@@ -170,12 +170,9 @@ impl Fields<'_> {
 
     fn vars(&mut self) -> BTreeMap<String, Value> {
         let Some((value, span)) = self.values.remove("vars") else { return BTreeMap::new() };
-        let secret = matches!(value, Value::Sensitive(_));
+        let secrecy = value.secrecy();
         match value.as_map() {
-            Some(map) => map
-                .iter()
-                .map(|(key, value)| (key.clone(), if secret { value.clone().sensitive() } else { value.clone() }))
-                .collect(),
+            Some(map) => map.iter().map(|(key, value)| (key.clone(), value.clone().with(&secrecy))).collect(),
             None => {
                 self.invalid("vars", span, "a table");
                 BTreeMap::new()

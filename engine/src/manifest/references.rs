@@ -107,7 +107,7 @@ impl Check<'_> {
                 self.problems.push(Diagnostic { help, ..error });
                 continue;
             };
-            if let Some(Err(message)) = expr.as_literal().map(|literal| variable.kind.convert(literal)) {
+            if let Some(Err(message)) = expr.as_literal().map(|literal| variable.convert(literal)) {
                 let error = Diagnostic::error(format!("the input `{input}` of module.{name} has a wrong type"));
                 self.problems.push(error.at(expr.span, message).related(variable.span, "the variable"));
             }

@@ -80,11 +80,8 @@ impl Variable {
     ///
     /// # Errors
     /// Returns a message without the value if the value cannot be converted.
-    pub(super) fn convert(&self, value: Value) -> Result<Value, String> {
-        // Even the keys inside a sensitive value may be secret.
-        let redacted = |message| if self.sensitive { format!("must be of type {}", self.kind) } else { message };
-        let value = self.kind.convert(value).map_err(redacted)?;
-        Ok(if self.sensitive { value.sensitive() } else { value })
+    pub(crate) fn convert(&self, value: Value) -> Result<Value, String> {
+        self.kind.convert(if self.sensitive { value.sensitive() } else { value })
     }
 
     /// Returns an unknown value of this variable.
@@ -220,13 +217,13 @@ impl VariableType {
     }
 
     fn convert_at(&self, value: Value, path: &str) -> Result<Value, String> {
+        let place = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
         if let Value::Sensitive(_) = value {
-            return Ok(self.convert_at(value.reveal().clone(), path)?.sensitive_like(&value));
+            let converted = self.convert_at(value.reveal().clone(), path);
+            // Even the keys inside a sensitive value may be secret.
+            return Ok(converted.map_err(|_| format!("{place}must be of type {self}"))?.with(&value.secrecy()));
         }
-        let mismatch = |value: &Value| {
-            let place = if path.is_empty() { String::new() } else { format!("`{path}`: ") };
-            format!("{place}must be of type {self}, not a {}", value.type_name())
-        };
+        let mismatch = |value: &Value| format!("{place}must be of type {self}, not a {}", value.type_name());
         Ok(match (self, value) {
             (VariableType::Any, value) | (_, value @ (Value::Null | Value::Unknown | Value::Retained)) => value,
             (VariableType::String, value) => Value::String(to_text(&value).ok_or_else(|| mismatch(&value))?),

@@ -1,10 +1,12 @@
 //! Values, which can be unknown or sensitive.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::{Number, json};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::model::number::{canonical, integer};
 
@@ -39,9 +41,13 @@ pub enum Value {
 #[derive(Clone)]
 pub struct Secret {
     value: Box<Value>,
-    /// The sensitive texts that the value was computed from, such as the token in `"Bearer ${token}"`. A message can quote only such a part.
-    parts: Box<[String]>,
+    parts: Parts,
 }
+
+/// The sensitive texts that a value was computed from, such as the token in `"Bearer ${token}"`. A message can quote only such a part.
+///
+/// They are shared, because all values that are taken out of one value have its parts.
+type Parts = Arc<[Zeroizing<String>]>;
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
@@ -52,21 +58,54 @@ impl PartialEq for Secret {
 impl Drop for Secret {
     fn drop(&mut self) {
         wipe(&mut self.value);
-        self.parts.iter_mut().for_each(Zeroize::zeroize);
     }
 }
 
-impl Secret {
-    /// Adds `texts` to the parts, except those that the value shows itself.
-    fn add_parts<'t>(&mut self, texts: impl IntoIterator<Item = &'t str>) {
-        let mut parts = std::mem::take(&mut self.parts).into_vec();
-        for text in texts {
-            if self.value.as_str() != Some(text) && !parts.iter().any(|part| part == text) {
-                parts.push(text.to_owned());
-            }
-        }
-        self.parts = parts.into();
+/// Whether a result is sensitive, and the sensitive texts that it was computed from.
+#[derive(Clone, Default)]
+pub(crate) struct Secrecy(Option<Parts>);
+
+impl Secrecy {
+    /// Returns the secrecy of a value that reveals something about each of `values`.
+    pub(crate) fn of<'v>(values: impl IntoIterator<Item = &'v Value>) -> Self {
+        let mut secrecy = Self::default();
+        values.into_iter().for_each(|value| secrecy.add_marks(value));
+        secrecy
     }
+
+    /// Whether the result is sensitive.
+    pub(crate) fn is_sensitive(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Makes the result as sensitive as `other` too.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.0 = match (self.0.take(), &other.0) {
+            (Some(own), Some(other)) => Some(united(own, other)),
+            (own, other) => own.or_else(|| other.clone()),
+        };
+    }
+
+    fn add_marks(&mut self, value: &Value) {
+        match value {
+            Value::Sensitive(_) => self.add(&value.secrecy()),
+            Value::List(items) => items.iter().for_each(|item| self.add_marks(item)),
+            Value::Map(map) => map.values().for_each(|value| self.add_marks(value)),
+            _ => {}
+        }
+    }
+}
+
+fn united(parts: Parts, more: &Parts) -> Parts {
+    if parts.is_empty() {
+        return Arc::clone(more);
+    }
+    if more.is_empty() || Arc::ptr_eq(&parts, more) {
+        return parts;
+    }
+    let known: BTreeSet<&str> = parts.iter().map(|part| part.as_str()).collect();
+    let new: Vec<_> = more.iter().filter(|part| !known.contains(part.as_str())).cloned().collect();
+    if new.is_empty() { parts } else { parts.iter().cloned().chain(new).collect() }
 }
 
 /// Sensitive values in plain form for a calculation. They are cleared from memory when dropped.
@@ -94,58 +133,72 @@ impl Value {
             Value::Null => Value::Null,
             Value::Sensitive(_) => self,
             other => {
-                let mut secret = Secret { value: Box::new(other.reveal_deep()), parts: Box::default() };
-                secret.add_parts(other.parts());
-                Value::Sensitive(secret)
+                let parts = Secrecy::of([&other]).0.unwrap_or_default();
+                Value::Sensitive(Secret { value: Box::new(other.reveal_deep()), parts })
             }
         }
     }
 
-    /// Marks a value that was computed from `sources` as sensitive. Their sensitive texts become its parts.
+    /// Marks the value as sensitive if `secrecy` is.
+    pub(crate) fn with(self, secrecy: &Secrecy) -> Self {
+        let Some(parts) = &secrecy.0 else { return self };
+        let mut value = self.sensitive();
+        if let Value::Sensitive(secret) = &mut value {
+            secret.parts = united(std::mem::take(&mut secret.parts), parts);
+        }
+        value
+    }
+
+    /// Marks a value that was computed from `sources` as sensitive. The secrets in them become its parts.
     pub(crate) fn sensitive_from<'v>(self, sources: impl IntoIterator<Item = &'v Value>) -> Self {
-        let mut value = self.sensitive();
-        if let Value::Sensitive(secret) = &mut value {
-            secret
-                .add_parts(sources.into_iter().flat_map(|source| [source.sensitive_texts(), source.parts()].concat()));
-        }
-        value
+        let secrets: BTreeSet<_> = sources.into_iter().flat_map(Value::secrets).collect();
+        // A bool is a word of many messages, and one bit of a secret.
+        let is_part = |text: &Cow<str>| text != "true" && text != "false" && self.as_str() != Some(text);
+        let parts = secrets.into_iter().filter(is_part).map(|text| Zeroizing::new(text.into_owned())).collect();
+        self.with(&Secrecy(Some(parts)))
     }
 
-    /// Marks a value that was converted from `original` as sensitive.
-    pub(crate) fn sensitive_like(self, original: &Value) -> Self {
-        let mut value = self.sensitive();
-        if let Value::Sensitive(secret) = &mut value {
-            secret.add_parts(original.parts());
-        }
-        value
-    }
-
-    /// Returns the sensitive texts that the value and its inner values were computed from.
-    pub(crate) fn parts(&self) -> Vec<&str> {
+    /// Returns the secrecy of what is taken out of the value: that of the mark at its top.
+    pub(crate) fn secrecy(&self) -> Secrecy {
         match self {
-            Value::Sensitive(secret) => secret.parts.iter().map(String::as_str).collect(),
-            Value::List(items) => items.iter().flat_map(Value::parts).collect(),
-            Value::Map(map) => map.values().flat_map(Value::parts).collect(),
-            _ => Vec::new(),
+            Value::Sensitive(secret) => Secrecy(Some(Arc::clone(&secret.parts))),
+            _ => Secrecy::default(),
         }
     }
 
-    /// Returns all texts in sensitive values.
-    fn sensitive_texts(&self) -> Vec<&str> {
+    /// Returns the texts in which a message can quote the sensitive values in this value: each as a whole, what is in it, and its parts.
+    pub(crate) fn secrets(&self) -> BTreeSet<Cow<'_, str>> {
+        let mut texts = BTreeSet::new();
+        self.add_secrets(&mut texts);
+        texts
+    }
+
+    fn add_secrets<'v>(&'v self, texts: &mut BTreeSet<Cow<'v, str>>) {
         match self {
-            Value::Sensitive(secret) => secret.value.texts(),
-            Value::List(items) => items.iter().flat_map(Value::sensitive_texts).collect(),
-            Value::Map(map) => map.values().flat_map(Value::sensitive_texts).collect(),
-            _ => Vec::new(),
+            Value::Sensitive(secret) => {
+                secret.value.add_texts(texts);
+                texts.extend(secret.parts.iter().map(|part| Cow::from(part.as_str())));
+            }
+            Value::List(items) => items.iter().for_each(|item| item.add_secrets(texts)),
+            Value::Map(map) => map.values().for_each(|value| value.add_secrets(texts)),
+            _ => {}
         }
     }
 
-    fn texts(&self) -> Vec<&str> {
+    fn add_texts<'v>(&'v self, texts: &mut BTreeSet<Cow<'v, str>>) {
         match self {
-            Value::String(text) => vec![text],
-            Value::List(items) => items.iter().flat_map(Value::texts).collect(),
-            Value::Map(map) => map.values().flat_map(Value::texts).collect(),
-            _ => Vec::new(),
+            Value::String(text) => _ = texts.insert(text.into()),
+            Value::Number(number) => _ = texts.insert(number.to_string().into()),
+            // One of them reveals the other.
+            Value::Bool(_) => texts.extend(["true", "false"].map(Cow::from)),
+            Value::List(items) => items.iter().for_each(|item| item.add_texts(texts)),
+            sealed if sealed.is_sealed() => {}
+            // The names of a sensitive map are as sensitive as its values.
+            Value::Map(map) => map.iter().for_each(|(name, value)| {
+                texts.insert(name.into());
+                value.add_texts(texts);
+            }),
+            _ => {}
         }
     }
 

@@ -1,5 +1,8 @@
 //! Redaction of sensitive values in messages.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use crate::model::Value;
 use crate::provider::{Consequence, ProviderError};
 
@@ -39,9 +42,8 @@ enum Occurs {
 impl Redaction {
     /// Returns the redaction of all sensitive values in `values`.
     pub fn of<'v>(values: impl IntoIterator<Item = &'v Value>) -> Self {
-        let mut texts = Vec::new();
-        values.into_iter().for_each(|value| collect(value, &mut texts));
-        Self::of_texts(texts)
+        let texts: BTreeSet<_> = values.into_iter().flat_map(Value::secrets).collect();
+        Self::of_texts(texts.into_iter().map(Cow::into_owned))
     }
 
     /// Returns the redaction of `texts`, unchanged and as messages quote them.
@@ -165,35 +167,6 @@ fn forms(text: String) -> Vec<Hidden> {
         [json[1..json.len() - 1].to_owned(), text.replace('\'', "'\\''"), text]
     };
     whole.into_iter().chain(lines).flat_map(quoted).filter_map(|text| Hidden::new(&text)).collect()
-}
-
-fn collect(value: &Value, texts: &mut Vec<String>) {
-    match value {
-        Value::Sensitive(_) => {
-            collect_all(value.reveal(), texts);
-            texts.extend(value.parts().into_iter().map(str::to_owned));
-        }
-        Value::List(items) => items.iter().for_each(|item| collect(item, texts)),
-        Value::Map(map) => map.values().for_each(|value| collect(value, texts)),
-        _ => {}
-    }
-}
-
-fn collect_all(value: &Value, texts: &mut Vec<String>) {
-    match value.reveal() {
-        Value::String(text) => texts.push(text.clone()),
-        Value::Number(number) => texts.push(number.to_string()),
-        // One of them reveals the other.
-        Value::Bool(_) => texts.extend(["true", "false"].map(str::to_owned)),
-        Value::List(items) => items.iter().for_each(|item| collect_all(item, texts)),
-        // The names of a sensitive map are as sensitive as its values.
-        sealed if sealed.is_sealed() => {}
-        Value::Map(map) => map.iter().for_each(|(name, value)| {
-            texts.push(name.clone());
-            collect_all(value, texts);
-        }),
-        _ => {}
-    }
 }
 
 #[cfg(test)]

@@ -43,6 +43,8 @@ fn no_error_contains_a_part_of_a_sensitive_value() {
             "trimspace(data.local_command.s.result)",
         ),
         ("[locals]\ns = \"${sensitive('HUSHHUSH')}\"", "local.s"),
+        ("[locals]\ns = \"${split(' ', sensitive('HUSHHUSH and more'))}\"", "local.s[0]"),
+        ("[locals]\ns = \"${{ for x in [1] : 'key: ${sensitive('HUSHHUSH')}' => x }}\"", "trimprefix(keys(local.s)[0], \"key: \")"),
     ] {
         let folder = Folder::new(&format!(
             "[nodes.here]\ntransport = \"local\"\n{}\n\

@@ -7,10 +7,10 @@ use hcl::edit::Span as _;
 use hcl::edit::expr::FuncCall;
 
 use super::{Arguments, Body, CallError, Lazy, filesystem, find};
-use crate::expression::evaluate::{Evaluated, Evaluator, all, pending, seal};
+use crate::expression::evaluate::{Evaluated, Evaluator, all, pending};
 use crate::expression::parse::parse_template;
 use crate::expression::{Place, Unresolved};
-use crate::model::value::RevealedValues;
+use crate::model::value::{RevealedValues, Secrecy};
 use crate::model::{Diagnostic, SourceFile, Sources, Span, Value};
 
 impl Evaluator<'_> {
@@ -30,25 +30,26 @@ impl Evaluator<'_> {
         if let Body::Lazy(lazy) = function.body {
             return self.render(lazy, &arguments, range);
         }
-        let (secret, values) = match function.body {
-            Body::Raw(_) => (false, std::mem::take(&mut arguments)),
+        let mut secrecy = Secrecy::default();
+        let values = match function.body {
+            Body::Raw(_) => std::mem::take(&mut arguments),
             Body::Outer(_) => {
-                let secret = arguments.iter().any(|argument| matches!(argument, Value::Sensitive(_)));
+                arguments.iter().for_each(|argument| secrecy.add(&argument.secrecy()));
                 let opened: Vec<Value> = arguments.iter().map(|argument| argument.reveal().clone()).collect();
                 if let Some(unknown) = opened.iter().find(|argument| matches!(argument, Value::Unknown)) {
-                    return Ok(seal(unknown.clone(), secret));
+                    return Ok(unknown.clone().with(&secrecy));
                 }
                 if opened.iter().any(|argument| matches!(argument, Value::Retained)) {
-                    return Ok(seal(Value::Retained, secret));
+                    return Ok(Value::Retained.with(&secrecy));
                 }
-                (secret, opened)
+                opened
             }
             _ => {
-                let secret = arguments.iter().any(Value::is_sensitive);
+                secrecy = Secrecy::of(&arguments);
                 if let Some(pending) = pending(&arguments) {
-                    return Ok(seal(pending, secret));
+                    return Ok(pending.with(&secrecy));
                 }
-                (secret, arguments.iter().map(Value::reveal_deep).collect())
+                arguments.iter().map(Value::reveal_deep).collect()
             }
         };
         let values = RevealedValues(values);
@@ -57,11 +58,13 @@ impl Evaluator<'_> {
             Body::Plain(body) | Body::Outer(body) | Body::Raw(body) => body(&revealed),
             Body::Lazy(_) => Ok(Value::Null),
         };
-        let hidden = secret || values.0.iter().any(Value::is_sensitive);
+        let hidden = secrecy.is_sensitive() || values.0.iter().any(Value::is_sensitive);
         match result {
             // Functions on the outside of a collection build no texts from what is in it.
-            Ok(value) if secret && matches!(function.body, Body::Plain(_)) => Ok(value.sensitive_from(&arguments)),
-            Ok(value) => Ok(seal(value, secret)),
+            Ok(value) if secrecy.is_sensitive() && matches!(function.body, Body::Plain(_)) => {
+                Ok(value.sensitive_from(&arguments))
+            }
+            Ok(value) => Ok(value.with(&secrecy)),
             Err(error) => Err(self.error(range, error.message(function.name, hidden))),
         }
     }
@@ -73,11 +76,11 @@ impl Evaluator<'_> {
             return Ok(Ok(arguments));
         }
         let last = arguments.pop().unwrap_or_default();
-        let secret = matches!(last, Value::Sensitive(_));
+        let secrecy = last.secrecy();
         match last.reveal() {
             Value::Unknown | Value::Retained => Ok(Err(last)),
             Value::List(items) => {
-                arguments.extend(items.iter().cloned().map(|item| seal(item, secret)));
+                arguments.extend(items.iter().cloned().map(|item| item.with(&secrecy)));
                 Ok(Ok(arguments))
             }
             other => {
@@ -119,13 +122,14 @@ impl Evaluator<'_> {
             return Err(self.error(range, "a template cannot render another template"));
         }
         let [source, variables] = arguments else { return Ok(Value::Null) };
-        let secret = matches!(source, Value::Sensitive(_)) || matches!(variables, Value::Sensitive(_));
+        let mut secrecy = source.secrecy();
+        secrecy.add(&variables.secrecy());
         let (source, variables) = (source.reveal(), variables.reveal());
         // An unknown variable matters only if the template uses it, so the members of the map are not checked.
         if let Some(unknown) =
             [source, variables].into_iter().find(|value| matches!(value, Value::Unknown | Value::Retained))
         {
-            return Ok(seal(unknown.clone(), secret));
+            return Ok(unknown.clone().with(&secrecy));
         }
         let (Value::String(source), Value::Map(variables)) = (source, variables) else {
             return Err(self.error(range, "a template needs a string and a map of its variables"));
@@ -133,15 +137,15 @@ impl Evaluator<'_> {
         let (name, text) = match lazy {
             Lazy::Templatefile => {
                 let text = filesystem::read_text(self.scope.files(), source)
-                    .map_err(|error| self.error(range.clone(), error.message("templatefile", secret)))?;
+                    .map_err(|error| self.error(range.clone(), error.message("templatefile", secrecy.is_sensitive())))?;
                 (source.as_str(), text)
             }
             _ => ("the template", source.clone()),
         };
-        let variables = variables.iter().map(|(key, value)| (key.clone(), seal(value.clone(), secret))).collect();
+        let variables = variables.iter().map(|(key, value)| (key.clone(), value.clone().with(&secrecy))).collect();
         match self.render_text(&text, &variables) {
-            Ok(rendered) => Ok(seal(rendered, secret)),
-            Err(_) if secret => Err(self.error(
+            Ok(rendered) => Ok(rendered.with(&secrecy)),
+            Err(_) if secrecy.is_sensitive() => Err(self.error(
                 range,
                 "the template cannot be rendered; the reason is not shown because the template or its variables are sensitive",
             )),

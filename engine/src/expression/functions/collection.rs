@@ -7,9 +7,10 @@ use serde_json::Number;
 
 use super::{Arguments, Body, CallError, Family, Function, plain_error, quoting_error};
 use crate::expression::arithmetic::{arithmetic, compare, equal};
-use crate::expression::evaluate::{pending, seal};
+use crate::expression::evaluate::pending;
 use crate::model::Value;
 use crate::model::convert::{to_bool, to_text};
+use crate::model::value::Secrecy;
 
 pub(super) fn functions() -> Vec<Function> {
     let plain = |name, parameters, doc, body| Function {
@@ -197,24 +198,25 @@ pub(super) fn functions() -> Vec<Function> {
 /// Builds a map. The keys must be known, and a sensitive key makes the map sensitive. The values are not inspected.
 fn zipmap(a: &Arguments) -> Result<Value, CallError> {
     let values = a.list(1)?;
+    let secrecy = Secrecy::of([a.value(0)]);
     if let Some(pending) = pending(a.list(0)?) {
-        return Ok(seal(pending, a.value(0).is_sensitive()));
+        return Ok(pending.with(&secrecy));
     }
     let keys = a.texts(0)?;
     if keys.len() != values.len() {
         return Err(plain_error("`zipmap` needs as many keys as values"));
     }
     let map = Value::Map(keys.into_iter().zip(values.iter().cloned()).collect());
-    Ok(seal(map, a.value(0).is_sensitive()))
+    Ok(map.with(&secrecy))
 }
 
 fn coalesce(a: &Arguments) -> Result<Value, CallError> {
     let present =
         |value: &&Value| !value.is_null() && !matches!(value.reveal(), Value::String(text) if text.is_empty());
-    let secret = a.rest(0).iter().take_while(|value| !present(value)).any(Value::is_sensitive);
+    let secrecy = Secrecy::of(a.rest(0).iter().take_while(|value| !present(value)));
     let first = a.rest(0).iter().find(present).cloned();
     let first = first.ok_or_else(|| plain_error("all values of `coalesce` are null or empty"))?;
-    Ok(if secret { first.sensitive() } else { first })
+    Ok(first.with(&secrecy))
 }
 
 /// Returns the values without duplicates.

@@ -1,6 +1,7 @@
 //! The function `kubernetes_documents`, which makes elements of `for_each` of Kubernetes manifests.
 
 use super::{Arguments, Body, CallError, Family, Function, filesystem, plain_error, quoting_error};
+use crate::model::value::Secrecy;
 use crate::model::{ObjectDocument, Value, object_documents, objects_by_key};
 
 pub(super) fn functions() -> Vec<Function> {
@@ -20,7 +21,7 @@ pub(super) fn functions() -> Vec<Function> {
 struct Source<'a> {
     name: &'a str,
     text: String,
-    is_sensitive: bool,
+    secrecy: Secrecy,
 }
 
 fn documents(a: &Arguments) -> Result<Value, CallError> {
@@ -31,10 +32,10 @@ fn documents(a: &Arguments) -> Result<Value, CallError> {
         return Ok(Value::Retained);
     }
     let mut found = Vec::new();
-    for Source { name, text, is_sensitive } in sources(a)? {
+    for Source { name, text, secrecy } in sources(a)? {
         let documents = object_documents(&text).map_err(|error| quoting_error(format!("{name}, {error}")))?;
         found.extend(documents.into_iter().map(|document| ObjectDocument {
-            object: if is_sensitive { document.value.sensitive() } else { document.value },
+            object: document.value.with(&secrecy),
             place: format!("{name}, line {}", document.line),
         }));
     }
@@ -47,11 +48,11 @@ fn documents(a: &Arguments) -> Result<Value, CallError> {
 fn sources<'a>(a: &'a Arguments) -> Result<Vec<Source<'a>>, CallError> {
     let of_text = |name, value: &Value| {
         let text = value.as_str().ok_or_else(|| a.mismatch(0, "a list of paths, a map of texts or a text"))?;
-        Ok(Source { name, text: text.to_owned(), is_sensitive: value.is_sensitive() })
+        Ok(Source { name, text: text.to_owned(), secrecy: value.secrecy() })
     };
     let of_path = |value: &'a Value| {
         let path = value.as_str().ok_or_else(|| a.mismatch(0, "a list of paths, a map of texts or a text"))?;
-        Ok(Source { name: path, text: filesystem::read_text(a.files, path)?, is_sensitive: value.is_sensitive() })
+        Ok(Source { name: path, text: filesystem::read_text(a.files, path)?, secrecy: value.secrecy() })
     };
     match a.value(0) {
         Value::List(paths) => paths.iter().map(of_path).collect(),

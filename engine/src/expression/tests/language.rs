@@ -1,5 +1,6 @@
 use super::{Expr, TestScope, compare, expression, template};
 use crate::model::Span;
+use crate::provider::Redaction;
 
 #[test]
 fn literals_and_operators() {
@@ -193,7 +194,8 @@ fn results_of_unknown_values_are_unknown() {
 }
 
 #[test]
-fn a_sensitive_text_knows_its_sensitive_parts() {
+fn a_sensitive_value_knows_the_secrets_in_it() {
+    let mut wrong = Vec::new();
     for text in [
         "\"Bearer ${var.secret}\"",
         "\"Bearer %{if true}${var.secret}%{endif}\"",
@@ -205,11 +207,43 @@ fn a_sensitive_text_knows_its_sensitive_parts() {
         "templatefile(\"config.tpl\", { node_ip = var.secret, roles = [] })",
         "[\"Bearer ${var.secret}\"]",
         "sensitive({ a = \"Bearer ${var.secret}\" })",
+        // The keys of a map.
+        "{ \"Bearer ${var.secret}\" = 1 }",
+        "{ for x in [1] : \"Bearer ${var.secret}\" => x }",
+        "{ for x in [1] : \"Bearer ${var.secret}\" => x... }",
+        "zipmap([\"Bearer ${var.secret}\"], [1])",
+        "jsonencode({ (var.secret) = 1 })",
+        "yamlencode({ for x in [1] : var.secret => x })",
+        "join(\",\", keys({ (var.secret) = 1 }))",
+        // What is taken out of a value that is sensitive as a whole.
+        "sensitive({ a = \"Bearer ${var.secret}\" }).a",
+        "sensitive({ a = \"Bearer ${var.secret}\" })[\"a\"]",
+        "sensitive([\"Bearer ${var.secret}\"])[0]",
+        "sensitive([\"Bearer ${var.secret}\"])[*]",
+        "sensitive([{ a = \"Bearer ${var.secret}\" }]).*.a",
+        "jsondecode(jsonencode({ a = base64encode(var.secret) })).a",
+        "split(\" \", base64encode(\"user:${var.secret}\"))[0]",
+        "[for x in sensitive([base64encode(var.secret)]) : \"Bearer ${x}\"][0]",
+        "{ for k, v in sensitive({ a = base64encode(var.secret) }) : k => v }",
+        "\"%{for x in sensitive([base64encode(var.secret)])}${x}%{endfor}\"",
+        "values(sensitive({ a = base64encode(var.secret) }))[0]",
+        "merge(sensitive({ a = base64encode(var.secret) }), {}).a",
+        "coalesce(sensitive([base64encode(var.secret)])...)",
+        "templatefile(\"config.tpl\", sensitive({ node_ip = base64encode(var.secret), roles = [] }))",
+        "values(kubernetes_documents({ a = yamlencode({ kind = \"A\", apiVersion = \"v1\", metadata = { name = \"a\" }, x = base64encode(var.secret) }) }))[0].x",
+        // Numbers.
+        "\"pin ${jsondecode(sensitive(\"{\\\"pin\\\": 471100}\")).pin} ${var.secret}\"",
     ] {
         let expr = Expr::expression(text, Span { file: 0, start: 0, end: text.len() }).unwrap();
         let value = expr.evaluate(&TestScope::new()).unwrap();
-        assert!(value.parts().contains(&"s3cr3t"), "{text}: {:?}", value.parts());
+        let shown = Redaction::of([&value]).text("the server quotes s3cr3t and 471100");
+        let expected = match text.contains("pin") {
+            true => "the server quotes (sensitive) and (sensitive)",
+            false => "the server quotes (sensitive) and 471100",
+        };
+        if shown != expected { wrong.push(text); }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

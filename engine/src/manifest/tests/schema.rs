@@ -1,6 +1,6 @@
 //! Tests of manifests and values against a schema.
 
-use crate::manifest::check_attributes;
+use crate::manifest::{VariableType, check_attributes};
 use crate::manifest::tests::{load, render};
 use crate::model::{Attribute, Attributes, Kind, Schema, Value, conform};
 
@@ -132,4 +132,12 @@ fn unknown_and_sensitive_values_conform_and_keep_their_marks() {
         [("path".to_owned(), Value::from("a")), ("state".to_owned(), Value::from("s3cr3t").sensitive())].into();
     let errors = conform(&schema(), attributes).unwrap_err();
     assert_eq!(errors, [("state".to_owned(), "must be one of `started` or `stopped`".to_owned())]);
+    let names = Value::Map([("s3cr3t".to_owned(), Value::List(Vec::new()))].into()).sensitive();
+    let attributes: Attributes = [("path".to_owned(), Value::from("a")), ("labels".to_owned(), names.clone())].into();
+    let errors = conform(&schema(), attributes).unwrap_err();
+    let expected = "must be a map of strings; what is invalid inside it is not shown, because it is sensitive";
+    assert_eq!(errors, [("labels".to_owned(), expected.to_owned())]);
+    let error = "object({ inputs = map(string) })".parse::<VariableType>().unwrap();
+    let error = error.convert(Value::Map([("inputs".to_owned(), names)].into())).unwrap_err();
+    assert_eq!(error, "`inputs`: must be of type map(string)");
 }

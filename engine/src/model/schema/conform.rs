@@ -66,10 +66,12 @@ fn object(
 pub(crate) fn value(kind: &Kind, value: Value, path: &str) -> Result<Value, ConformErrors> {
     if let Value::Sensitive(_) = value {
         return match self::value(kind, value.reveal().clone(), path) {
-            Ok(converted) => Ok(converted.sensitive_like(&value)),
-            // A message about a sensitive value shows only what is expected.
+            Ok(converted) => Ok(converted.with(&value.secrecy())),
+            // A message about a sensitive value shows only what is expected. Even the keys inside it may be secret.
             Err(errors) => {
-                Err(errors.into_iter().map(|(path, _)| (path, format!("must be {}", kind.describe()))).collect())
+                let is_inside = errors.iter().any(|(inner, _)| inner != path);
+                let hidden = if is_inside { "; what is invalid inside it is not shown, because it is sensitive" } else { "" };
+                Err(vec![(path.to_owned(), format!("must be {}{hidden}", kind.describe()))])
             }
         };
     }
