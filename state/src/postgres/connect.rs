@@ -23,6 +23,9 @@ use crate::{EnvironmentName, StateError};
 const LOGIN: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(15);
 
+/// The time without traffic after which the connection is probed, if the URL does not set it.
+const KEEPALIVES_IDLE: Duration = Duration::from_secs(30);
+
 /// The maximum size of everything that a server sends during the login: a certificate, a few settings, an error.
 const LOGIN_ANSWERS: u64 = 1 << 20;
 
@@ -58,14 +61,7 @@ impl Postgres {
     }
 
     fn config(&self) -> Result<Config, StateError> {
-        // The message does not quote the URL, because it may contain a password.
-        let mut config: Config = self.url.parse().map_err(|_| {
-            StateError::Config(
-                "the `url` of the backend is not a URL of a PostgreSQL database; \
-                its form is postgresql://user@host:5432/database"
-                    .into(),
-            )
-        })?;
+        let mut config: Config = self.url.parse().map_err(|error| StateError::Config(invalid_url(&error)))?;
         if config.get_password().is_some() {
             let advice = "the `url` of the backend contains a password, which everybody who reads the manifest could see; \
                 remove it and set $PGPASSWORD";
@@ -74,7 +70,9 @@ impl Postgres {
         if let Ok(password) = std::env::var("PGPASSWORD") {
             config.password(password);
         }
-        config.keepalives_idle(Duration::from_secs(30));
+        if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+            config.keepalives_idle(KEEPALIVES_IDLE);
+        }
         config.application_name(format!("moorfast {}", self.state_name()));
         Ok(config)
     }
@@ -89,6 +87,23 @@ impl Postgres {
         };
         let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
         Ok(format!("the state {} in the database {database} on {host}", self.state_name()))
+    }
+}
+
+/// Returns the message about a URL that cannot be parsed. It does not quote the URL, because it may contain a password.
+fn invalid_url(error: &Error) -> String {
+    let reason = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let mut parts = reason.split('`');
+    match (parts.next(), parts.next()) {
+        (Some("unknown option "), Some(name)) if name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') => {
+            format!("the `url` of the backend has the parameter `{name}`, which moorfast does not support")
+        }
+        (Some("invalid value for option "), Some(name)) => {
+            format!("the `url` of the backend has an invalid value for `{name}`")
+        }
+        _ => "the `url` of the backend is not a URL of a PostgreSQL database; \
+            its form is postgresql://user@host:5432/database"
+            .to_owned(),
     }
 }
 

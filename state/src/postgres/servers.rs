@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, LoadBalanceHosts};
 
-/// The limit for opening a connection to one address.
+/// The limit for opening a connection to one address, if the URL has no `connect_timeout`.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// A server as the URL names it.
@@ -76,23 +76,35 @@ impl Server {
 
 /// Opens a connection to a host.
 pub(super) async fn open_tcp(address: &SocketAddr, config: &Config) -> io::Result<TcpStream> {
-    let stream = in_time(TcpStream::connect(address)).await?;
+    let limit = config.get_connect_timeout().copied().unwrap_or(CONNECT);
+    let stream = in_time(limit, TcpStream::connect(address)).await?;
     stream.set_nodelay(true)?;
+    let socket = SockRef::from(&stream);
+    if let Some(limit) = config.get_tcp_user_timeout() {
+        // Milliseconds, as in libpq. The parser takes the number for seconds.
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(limit.as_secs())))?;
+    }
     if config.get_keepalives() {
-        let keepalive = TcpKeepalive::new().with_time(config.get_keepalives_idle());
-        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        let mut keepalive = TcpKeepalive::new().with_time(config.get_keepalives_idle());
+        if let Some(interval) = config.get_keepalives_interval() {
+            keepalive = keepalive.with_interval(interval);
+        }
+        if let Some(retries) = config.get_keepalives_retries() {
+            keepalive = keepalive.with_retries(retries);
+        }
+        socket.set_tcp_keepalive(&keepalive)?;
     }
     Ok(stream)
 }
 
 /// Opens a connection to a server on this machine.
 pub(super) async fn open_unix(path: &Path) -> io::Result<UnixStream> {
-    in_time(UnixStream::connect(path)).await
+    in_time(CONNECT, UnixStream::connect(path)).await
 }
 
-async fn in_time<S>(connect: impl Future<Output = io::Result<S>>) -> io::Result<S> {
-    let too_slow = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", CONNECT.as_secs()));
-    timeout(CONNECT, connect).await.unwrap_or_else(|_| Err(too_slow()))
+async fn in_time<S>(limit: Duration, connect: impl Future<Output = io::Result<S>>) -> io::Result<S> {
+    let too_slow = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs()));
+    timeout(limit, connect).await.unwrap_or_else(|_| Err(too_slow()))
 }
 
 impl std::fmt::Display for Address {
@@ -132,6 +144,33 @@ mod tests {
         for (url, expected) in cases {
             assert_eq!(of(url), Ok(expected), "{url}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_has_the_settings_of_the_url() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url =
+            "postgresql://a/db?tcp_user_timeout=7000&keepalives_idle=40&keepalives_interval=5&keepalives_retries=3";
+        let stream = open_tcp(&listener.local_addr().unwrap(), &url.parse().unwrap()).await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(40));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_url_limits_how_long_a_connection_may_take() {
+        let config: Config = "postgresql://a/db?connect_timeout=2".parse().unwrap();
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        // The queue of the listener has one place, so the next connection gets no answer.
+        let _first = std::net::TcpStream::connect(address).unwrap();
+        let error = open_tcp(&address, &config).await.unwrap_err();
+        assert_eq!(error.to_string(), "no answer within 2 s");
     }
 
     #[test]

@@ -65,6 +65,9 @@ async fn what_cannot_be_opened_says_why_and_no_password() {
         ("no URL", "localhost".to_owned()),
         ("a password", "postgresql://kim:hunter2@localhost/db".to_owned()),
         ("a password in a broken URL", "postgresql://kim:hunter2@localhost:port/db".to_owned()),
+        ("a parameter of libpq", "postgresql://localhost/db?keepalives_count=3".to_owned()),
+        ("an invalid value", "postgresql://localhost/db?sslmode=verify-full".to_owned()),
+        ("a password with a question mark", "postgresql://kim:a?hunter2=x@localhost/db".to_owned()),
         ("no such database", url.replace("///postgres", "///none")),
         ("no such user", url.replace("user=postgres", "user=nobody")),
     ];
