@@ -19,6 +19,7 @@ mod error;
 mod existing;
 mod host_keys;
 mod http_client;
+pub(crate) mod known_secrets;
 mod local_access;
 mod marking;
 mod node_network;

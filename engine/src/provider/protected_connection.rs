@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use super::known_secrets::KnownSecrets;
 use super::marking::{marked, marked_reading};
 use crate::model::{Address, Attributes, Identified, Machine, Value};
 use crate::provider::{
@@ -19,8 +20,8 @@ use crate::provider::{
 /// reject, so the messages of all providers are redacted here.
 pub(crate) struct ProtectedConnection {
     connection: Arc<dyn Connection>,
-    /// The secrets of the manifest. A request may contain one as a part of a longer text, such as `"Bearer ${var.token}"`, and a message may quote only that part.
-    secrets: Redaction,
+    /// The secrets of the run.
+    secrets: Arc<KnownSecrets>,
 }
 
 /// The values of a request.
@@ -61,14 +62,19 @@ fn observed(observed: Option<&Observed>) -> impl Iterator<Item = &Value> {
 }
 
 impl ProtectedConnection {
-    /// Returns `connection`, whose messages contain neither the sensitive values of its requests nor `secrets`.
-    pub(crate) fn new(connection: Arc<dyn Connection>, secrets: Redaction) -> Self {
+    /// Returns `connection`, whose messages contain neither the sensitive values of its requests nor `secrets`. Adds the former to the latter.
+    pub(crate) fn new(connection: Arc<dyn Connection>, secrets: Arc<KnownSecrets>) -> Self {
         Self { connection, secrets }
     }
 
     /// Returns the redaction of a batch. A message may quote the script of the whole batch.
     fn redaction<R: RequestValues>(&self, requests: &[R]) -> Redaction {
-        Redaction::of(requests.iter().flat_map(RequestValues::values)).and(&self.secrets)
+        Redaction::of(requests.iter().flat_map(RequestValues::values)).and(&self.secrets.redaction())
+    }
+
+    /// Adds the secrets of a batch to those of the run.
+    fn remember<R: RequestValues>(&self, requests: &[R]) {
+        self.secrets.add(requests.iter().flat_map(RequestValues::values));
     }
 
     /// Returns `answers`, each marked for its request, and redacted if at least one of them contains text.
@@ -117,6 +123,7 @@ impl Connection for ProtectedConnection {
     }
 
     async fn check_access(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Finding> {
+        self.remember(requests);
         let redaction = self.redaction(requests);
         let redact = |finding: Finding| Finding {
             result: match finding.result {
@@ -129,11 +136,13 @@ impl Connection for ProtectedConnection {
     }
 
     async fn read(&self, target: &Target, requests: &[ReadRequest]) -> Vec<Result<Option<Observed>, ProviderError>> {
+        self.remember(requests);
         let mark = |request: &ReadRequest, read: Option<Observed>| read.map(|read| marked_reading(request, read));
         self.protected(requests, self.connection.read(target, requests).await, mark, |_| false, |_, observed| observed)
     }
 
     async fn plan(&self, target: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
+        self.remember(requests);
         let mark = |request: &PlanRequest, proposal: Proposal| Proposal {
             planned: marked(request.resource_type.schema(), proposal.planned),
             ..proposal
@@ -174,6 +183,7 @@ impl Connection for ProtectedConnection {
         operations: &[Operation],
         outcomes: UnboundedSender<(usize, Result<Applied, ProviderError>)>,
     ) {
+        self.remember(operations);
         let (sender, mut receiver) = unbounded_channel::<(usize, Result<Applied, ProviderError>)>();
         let forward = async {
             // A call may have thousands of operations: the redaction is collected once, and only if a message needs it.
@@ -203,6 +213,7 @@ impl Connection for ProtectedConnection {
     }
 
     async fn read_data(&self, target: &Target, requests: &[DataRequest]) -> Vec<Result<Attributes, ProviderError>> {
+        self.remember(requests);
         let mark = |request: &DataRequest, data| marked(request.data_source.schema(), data);
         self.protected(requests, self.connection.read_data(target, requests).await, mark, |_| false, |_, data| data)
     }

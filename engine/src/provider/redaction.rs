@@ -62,6 +62,12 @@ impl Redaction {
         Self::sorted([self.hidden, other.hidden.clone()].concat())
     }
 
+    /// Returns the redaction without the texts that are recognized only as words. A message about another object can contain such a word by chance.
+    pub(crate) fn without_words(mut self) -> Self {
+        self.hidden.retain(|hidden| hidden.occurs == Occurs::Anywhere);
+        self
+    }
+
     /// Returns `text` without the sensitive values.
     pub fn text(&self, text: &str) -> String {
         self.hidden.iter().fold(text.to_owned(), |text, hidden| hidden.replaced_in(&text))

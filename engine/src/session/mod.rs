@@ -18,6 +18,7 @@ use crate::configuration::scope::{InstanceScope, Values};
 use crate::manifest::KEY_STORE;
 use crate::model::{Attributes, Diagnostic, Value};
 use crate::provider::catalog::Catalog;
+use crate::provider::known_secrets::KnownSecrets;
 use crate::provider::protected_connection::ProtectedConnection;
 use crate::provider::{
     Class, ClientCertificates, Connection, Context, KeyStoreSettings, Progress, Provider, ProviderError, Redaction,
@@ -46,7 +47,7 @@ impl Session {
         let start_permit = StartPermit::until(interrupt.stop.clone());
         let key_store = key_store(expanded).map_err(Failure::Manifest)?;
         let variables = expanded.modules.iter().flat_map(|module| module.variables.values());
-        let secrets = Redaction::of(variables.map(AsRef::as_ref));
+        let secrets = Arc::new(KnownSecrets::of(variables.map(AsRef::as_ref)));
         for alias in after_used(&expanded.catalog, aliases) {
             if connections.contains_key(&alias) {
                 continue;
@@ -70,11 +71,13 @@ impl Session {
             };
             context.client_certificates =
                 ClientCertificates(expanded.catalog.providers().find_map(|p| p.certificate_issuer(&context)));
-            let secrets = Redaction::of(config.values()).and(&secrets);
+            secrets.add(config.values());
             let connection = provider.configure(&config, context).await;
-            let connection =
-                connection.map_err(|error| Failure::Provider(alias.clone(), Box::new(secrets.error(error))))?;
-            connections.insert(alias, Arc::new(ProtectedConnection::new(connection, secrets)));
+            let connection = connection.map_err(|error| {
+                let redaction = Redaction::of(config.values()).and(&secrets.redaction());
+                Failure::Provider(alias.clone(), Box::new(redaction.error(error)))
+            })?;
+            connections.insert(alias, Arc::new(ProtectedConnection::new(connection, Arc::clone(&secrets))));
         }
         Ok(Self { connections, start_permit, events: events.clone() })
     }

@@ -44,14 +44,32 @@ fn no_error_contains_a_part_of_a_sensitive_value() {
         ),
         ("[locals]\ns = \"${sensitive('HUSHHUSH')}\"", "local.s"),
         ("[locals]\ns = \"${split(' ', sensitive('HUSHHUSH and more'))}\"", "local.s[0]"),
-        ("[locals]\ns = \"${{ for x in [1] : 'key: ${sensitive('HUSHHUSH')}' => x }}\"", "trimprefix(keys(local.s)[0], \"key: \")"),
+        (
+            "[locals]\ns = \"${{ for x in [1] : 'key: ${sensitive('HUSHHUSH')}' => x }}\"",
+            "trimprefix(keys(local.s)[0], \"key: \")",
+        ),
     ] {
         let folder = Folder::new(&format!(
             "[nodes.here]\ntransport = \"local\"\n{}\n\
              [resource.ssh_exec.e]\non = \"here\"\ncommand = [\"sh\", \"-c\", \"echo the token $(echo $A | cut -d' ' -f2) is wrong >&2; exit 3\"]\n\
-             environment = {{ A = \"Bearer ${{{secret}}}\" }}\n",
+             environment = {{ A = 'Bearer ${{{secret}}}' }}\n",
             source.replace('\'', "\\\"")
         ));
+        let run = folder.expect(1, &["apply", "-auto-approve"]);
+        run.complains("the token (sensitive) is wrong");
+        assert!(!run.stderr.contains("HUSH"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn no_error_contains_a_secret_that_an_earlier_operation_wrote() {
+    let folder = Folder::new(
+        "[nodes.here]\ntransport = \"local\"\n[locals]\nsettings = '{\"token\": \"HUSHHUSH\"}'\n\
+         [resource.ssh_file.token]\non = \"here\"\npath = \"${path.root}/token\"\ncontent = \"${jsondecode(sensitive(local.settings)).token}\"\n\
+         [resource.ssh_exec.check]\non = \"here\"\nscript = \"echo the token $(cat '${path.root}/token') is wrong >&2; exit 3\"\n\
+         depends_on = [\"ssh_file.token\"]\n",
+    );
+    for _ in ["the first run writes the file", "the second run only reads it"] {
         let run = folder.expect(1, &["apply", "-auto-approve"]);
         run.complains("the token (sensitive) is wrong");
         assert!(!run.stderr.contains("HUSH"), "{}", run.stderr);

@@ -136,8 +136,9 @@ impl Evaluator<'_> {
         };
         let (name, text) = match lazy {
             Lazy::Templatefile => {
-                let text = filesystem::read_text(self.scope.files(), source)
-                    .map_err(|error| self.error(range.clone(), error.message("templatefile", secrecy.is_sensitive())))?;
+                let text = filesystem::read_text(self.scope.files(), source).map_err(|error| {
+                    self.error(range.clone(), error.message("templatefile", secrecy.is_sensitive()))
+                })?;
                 (source.as_str(), text)
             }
             _ => ("the template", source.clone()),

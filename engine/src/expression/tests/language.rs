@@ -241,7 +241,9 @@ fn a_sensitive_value_knows_the_secrets_in_it() {
             true => "the server quotes (sensitive) and (sensitive)",
             false => "the server quotes (sensitive) and 471100",
         };
-        if shown != expected { wrong.push(text); }
+        if shown != expected {
+            wrong.push(text);
+        }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

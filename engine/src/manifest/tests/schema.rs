@@ -1,7 +1,7 @@
 //! Tests of manifests and values against a schema.
 
-use crate::manifest::{VariableType, check_attributes};
 use crate::manifest::tests::{load, render};
+use crate::manifest::{VariableType, check_attributes};
 use crate::model::{Attribute, Attributes, Kind, Schema, Value, conform};
 
 fn schema() -> Schema {

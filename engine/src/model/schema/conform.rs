@@ -70,7 +70,8 @@ pub(crate) fn value(kind: &Kind, value: Value, path: &str) -> Result<Value, Conf
             // A message about a sensitive value shows only what is expected. Even the keys inside it may be secret.
             Err(errors) => {
                 let is_inside = errors.iter().any(|(inner, _)| inner != path);
-                let hidden = if is_inside { "; what is invalid inside it is not shown, because it is sensitive" } else { "" };
+                let hidden =
+                    if is_inside { "; what is invalid inside it is not shown, because it is sensitive" } else { "" };
                 Err(vec![(path.to_owned(), format!("must be {}{hidden}", kind.describe()))])
             }
         };
