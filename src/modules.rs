@@ -140,6 +140,10 @@ fn limit() -> String {
 
 /// Runs `git` in `folder` and returns its output. It asks nothing, and runs no hooks, filters or other programs of the repository.
 async fn git(folder: &Path, arguments: &[&str]) -> Result<String, Error> {
+    git_within(folder, arguments, &LIMITS).await
+}
+
+async fn git_within(folder: &Path, arguments: &[&str], limits: &Limits) -> Result<String, Error> {
     let mut command = moorfast_programs::command("sh");
     command.args(["-c", LIMITED_GIT, "sh", &(REPOSITORY / 512).to_string()]);
     // The objects come in one file, to which the limit applies.
@@ -157,9 +161,9 @@ async fn git(folder: &Path, arguments: &[&str]) -> Result<String, Error> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let help = "modules from git need the `git` program, and access to the repository without a password prompt";
     let failed = |reason: String| Error::usage(format!("git {} failed: {reason}", arguments[0]), help);
-    let output = moorfast_programs::run(&mut command, b"", &LIMITS).await.map_err(|error| match error {
-        RunError::TimedOut => failed(format!("no answer within {} seconds", LIMITS.time.as_secs())),
-        RunError::TooMuchOutput => failed(format!("it printed more than {} MiB", LIMITS.output >> 20)),
+    let output = moorfast_programs::run(&mut command, b"", limits).await.map_err(|error| match error {
+        RunError::TimedOut => failed(format!("no answer within {} seconds", limits.time.as_secs())),
+        RunError::TooMuchOutput => failed(format!("it printed more than {} MiB", limits.output >> 20)),
         RunError::NotStarted(error) | RunError::Failed(error) => failed(error.to_string()),
     })?;
     if output.status.success() {
@@ -169,5 +173,29 @@ async fn git(folder: &Path, arguments: &[&str]) -> Result<String, Error> {
     match errors.contains("File too large") {
         true => Err(failed(format!("the repository is larger than {}", limit()))),
         false => Err(failed(errors.trim().to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_git_that_never_ends_is_killed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("git://{}/repo", listener.local_addr().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        git(folder.path(), &["init", "--quiet"]).await.unwrap();
+        let limits = Limits { time: Duration::from_secs(3), ..LIMITS };
+        // The kernel accepts the connection, and nothing answers the request.
+        let error = git_within(folder.path(), &["fetch", "--", &url], &limits).await.err().unwrap();
+        assert_eq!(error.to_string(), "git fetch failed: no answer within 3 seconds");
+        let mut request = Vec::new();
+        // Ends only if no process of git is left.
+        listener.accept().unwrap().0.read_to_end(&mut request).unwrap();
+        assert!(String::from_utf8_lossy(&request).contains("git-upload-pack /repo"), "{request:?}");
     }
 }
