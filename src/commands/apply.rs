@@ -135,7 +135,8 @@ impl Apply {
         if planned.plan().is_denied() {
             return denied(&run, planned, lock, &messages, &self.applying).await;
         }
-        apply(&run, planned, lock, &self.applying, true).await
+        // The objects were just read and compared with the reviewed plan.
+        apply(&run, planned, lock, &self.applying, false).await
     }
 }
 

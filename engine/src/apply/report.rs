@@ -94,7 +94,7 @@ pub struct ApplyOptions {
     pub parallelism: usize,
     /// How many calls may run on one node at the same time.
     pub per_target: usize,
-    /// Whether to read every object again and skip objects that changed after the review. For plans that a person approved.
+    /// Whether to read every object again and skip objects that changed after the review. For a plan that a person approved since it was made.
     pub verify: bool,
 }
 

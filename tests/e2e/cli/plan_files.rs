@@ -17,7 +17,9 @@ fn a_saved_plan_needs_no_confirmation_and_no_variables() {
     let folder = applied();
     let shown = folder.expect(0, &["show", "saved"]);
     shown.says("+ reviewed").says("Plan: 0 to add, 1 to change, 0 to destroy.");
-    folder.expect(0, &["apply", "saved"]).says("Apply complete! Resources: 0 added, 1 changed, 0 destroyed.");
+    let run = folder.expect(0, &["apply", "saved"]);
+    run.says("Apply complete! Resources: 0 added, 1 changed, 0 destroyed.");
+    assert_eq!(run.stderr.matches(": Reading ").count(), 1, "the objects are read once: {run}");
     assert!(folder.read("out/greeting").ends_with("reviewed\n"));
 }
 
