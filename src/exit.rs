@@ -79,7 +79,7 @@ impl Exit {
                 "`drift`, `node check`: a target does not answer, or the server that answers is not an API server (a login page, a gateway). The status of its objects is unknown."
             }
             Exit::Identity => {
-                "`drift`, `node check`: another node or cluster answers, with another host key, machine-id or certificate authority."
+                "`drift`, `node check`: another node or cluster answers, with another host key, machine-id or certificate authority; or the host key of a node is not known yet. The status of its objects is unknown."
             }
             Exit::Interrupted => "Interrupted by Ctrl-C, SIGTERM or SIGHUP. Finished operations are recorded.",
             Exit::OutputClosed => "The reader of standard output closed it, as in `moorfast show | head -1`.",

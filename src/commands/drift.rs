@@ -33,7 +33,7 @@ const EXAMPLES: &str = r#"Examples:
 /// Detect changes made outside moorfast since the last apply.
 ///
 /// Detects changes made outside moorfast since the last apply. Suitable for cron. Exit codes: 0 in sync, 2 drift, 5 a node or
-/// cluster does not answer, 6 another node or cluster answers in its place, 1 any other error.
+/// cluster does not answer, 6 another node or cluster answers in its place or a host key is not known yet, 1 any other error.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Drift {

@@ -17,7 +17,8 @@ use crate::render::access;
 /// shell, programs, systemd, package manager, clock, disk space and machine-id. Of a cluster: connection, login, version, and the permissions that the
 /// manifest needs. Changes nothing, and needs no state.
 ///
-/// Exit codes: 0 all well, 2 findings, 5 a target does not answer, 6 a host key or certificate is not the known one.
+/// Exit codes, as those of `drift`: 0 all well, 2 findings, 5 a target does not answer, 6 a host key or certificate is not the known one, or a host key is not
+/// known yet, 1 any other error.
 #[derive(Debug, clap::Args)]
 pub struct Check {
     /// The nodes to check; without names, all nodes and clusters
