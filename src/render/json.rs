@@ -325,6 +325,7 @@ pub fn event(event: &Event) -> String {
             format!("{address}: {message}"),
             json!({ "hook": { "resource": { "addr": address } }, "progress": message }),
         ),
+        Event::Waiting { message } => ("info", "waiting", message.clone(), json!({})),
         Event::Finished { address, action, took, notes } => (
             "info",
             "apply_complete",

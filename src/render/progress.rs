@@ -168,6 +168,7 @@ impl Progress {
             }
             Event::Started { address, action } => self.started(address, action),
             Event::Progress { address, message } => self.progressed(&address, message),
+            Event::Waiting { message } => self.line(styled(Warning, "Waiting") + ": " + message),
             Event::Finished { address, action, took, notes } => {
                 self.finished(&address);
                 let what = format!(": {} after {}", progress_words(action).1, duration(took));

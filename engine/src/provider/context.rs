@@ -81,16 +81,34 @@ impl Context {
     }
 }
 
-/// The channel for progress messages of long operations: what an operation waits for, how much of a file is uploaded.
+/// The channel for progress messages: what an operation or the run waits for, how much of a file is uploaded.
 #[derive(Clone, Debug)]
-pub struct Progress(pub Option<UnboundedSender<(Address, String)>>);
+pub struct Progress(pub Option<UnboundedSender<ProgressMessage>>);
+
+/// A progress message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProgressMessage {
+    /// The progress of the operation on an instance.
+    Operation(Address, String),
+    /// What the run waits for, also while it reads.
+    Waiting(String),
+}
 
 impl Progress {
     /// Reports `message` as the progress of the operation on `address`.
     pub fn report(&self, address: &Address, message: impl Into<String>) {
+        self.send(|| ProgressMessage::Operation(address.clone(), message.into()));
+    }
+
+    /// Reports what the run waits for.
+    pub fn report_waiting(&self, message: impl Into<String>) {
+        self.send(|| ProgressMessage::Waiting(message.into()));
+    }
+
+    fn send(&self, message: impl FnOnce() -> ProgressMessage) {
         if let Some(sender) = &self.0 {
             // The operation goes on if nobody receives its progress.
-            let _ = sender.send((address.clone(), message.into()));
+            let _ = sender.send(message());
         }
     }
 }

@@ -39,7 +39,7 @@ pub use action::Action;
 pub use client_certificates::{CertificateIssuer, ClientCertificate, ClientCertificates, ClientIdentity};
 pub use connection::Connection;
 pub use consequence::Consequence;
-pub use context::{Context, KeyStoreSettings, Progress, UsedProvider, UsedProviders};
+pub use context::{Context, KeyStoreSettings, Progress, ProgressMessage, UsedProvider, UsedProviders};
 pub use definition::Provider;
 pub use error::{Class, ProviderError};
 pub use existing::{Described, Existing};

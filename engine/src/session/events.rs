@@ -44,6 +44,11 @@ pub enum Event {
         /// The progress: `waiting for the Node to be Ready: container runtime is down`.
         message: String,
     },
+    /// The run waits for a target, also while it reads.
+    Waiting {
+        /// What it waits for: `the API server https://10.0.0.1:6443 asks to wait 30 s (HTTP 429)`.
+        message: String,
+    },
     /// An operation succeeded.
     Finished {
         /// The address of the instance.

@@ -21,8 +21,8 @@ use crate::provider::catalog::Catalog;
 use crate::provider::known_secrets::KnownSecrets;
 use crate::provider::protected_connection::ProtectedConnection;
 use crate::provider::{
-    Class, ClientCertificates, Connection, Context, KeyStoreSettings, Progress, Provider, ProviderError, Redaction,
-    StartPermit, UsedProvider, UsedProviders,
+    Class, ClientCertificates, Connection, Context, KeyStoreSettings, Progress, ProgressMessage, Provider,
+    ProviderError, Redaction, StartPermit, UsedProvider, UsedProviders,
 };
 
 /// The configured providers of one run, by the name of the provider instance.
@@ -169,8 +169,11 @@ fn key_store(expanded: &Expanded) -> Result<Option<KeyStoreSettings>, Vec<Diagno
 fn progress(events: Events) -> Progress {
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
-        while let Some((address, message)) = receiver.recv().await {
-            events.send(Event::Progress { address, message });
+        while let Some(message) = receiver.recv().await {
+            events.send(match message {
+                ProgressMessage::Operation(address, message) => Event::Progress { address, message },
+                ProgressMessage::Waiting(message) => Event::Waiting { message },
+            });
         }
     });
     Progress(Some(sender))

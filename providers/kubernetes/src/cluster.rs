@@ -147,7 +147,7 @@ impl Cluster {
             .with_layer(&guard)
             .with_layer(&BufferLayer::new(QUEUE))
             .with_layer(&login)
-            .with_layer(&RetryLayer::new(Retry::default()))
+            .with_layer(&RetryLayer::new(Retry::new(server.clone(), self.context.progress.clone())))
             .build();
         Ok(Connected { client, server })
     }

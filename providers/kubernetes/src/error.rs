@@ -122,7 +122,14 @@ fn refused(status: &Status, doing: &str, server: &str) -> ProviderError {
             invalid(status, doing)
         }
         404 => ProviderError::new(Class::Failed, format!("cannot {doing}: {}", status.message)),
-        429 | 502..=504 => ProviderError::new(Class::Unreachable, format!("cannot {doing}: the API server {server} is not available: {}", status.message)),
+        429 | 502..=504 => {
+            let pause = match status.details.as_ref().map_or(0, |details| details.retry_after_seconds) {
+                0 => String::new(),
+                seconds => format!("; it asks to wait {seconds} s"),
+            };
+            let summary = format!("cannot {doing}: the API server {server} is not available: {}{pause}", status.message);
+            ProviderError::new(Class::Unreachable, summary)
+        }
         code => ProviderError::new(Class::Failed, format!("cannot {doing}: {} (HTTP {code})", status.message)),
     }
 }
@@ -256,6 +263,16 @@ mod tests {
         insta::assert_snapshot!(format!("{}\nhelp: {}", error.summary, error.help.unwrap()), @"
         cannot reach the API server https://10.0.0.1:6443: it accepted the request, but did not respond within 65s
         help: a load balancer or firewall may drop the traffic; `kubectl get --raw /readyz` shows whether the API server is ready
+        ");
+    }
+
+    #[test]
+    fn a_requested_pause_is_reported() {
+        insta::assert_snapshot!(message(json!({
+            "code": 429, "reason": "TooManyRequests", "message": "too many requests", "details": { "retryAfterSeconds": 3600 },
+        })), @"
+        Unreachable: cannot apply Deployment/default/web: the API server https://10.0.0.1:6443 is not available: too many requests; it asks to wait 3600 s
+        help: 
         ");
     }
 

@@ -17,7 +17,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use kube::client::{Body, DynBody};
 use moorfast_engine::provider::StartPermit;
-use serde_json::json;
+use serde_json::{Map, Value as Json, json};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tower::{BoxError, Layer, Service};
@@ -25,6 +25,7 @@ use tower::{BoxError, Layer, Service};
 use crate::response::{
     Expected, Failure, InvalidResponse, Kinds, OBJECT_LIMIT, check_body, check_event, check_failure, check_head,
 };
+use crate::retry::retry_after;
 
 /// The number of parallel requests. Each has a connection of its own, and the number of open files is limited.
 const MAX_PARALLEL: usize = 32;
@@ -143,7 +144,23 @@ async fn failed(mut head: response::Parts, body: Box<DynBody>, expected: &Expect
             Bytes::from(status.to_string())
         }
     };
+    if let Some(status) = retry_after(&head.headers).and_then(|pause| with_pause(&bytes, pause)) {
+        head.headers.remove(CONTENT_LENGTH);
+        return Ok(response_of(head, status));
+    }
     Ok(response_of(head, bytes))
+}
+
+/// Returns a `Status` with the pause that the server asks for, because an error does not contain the headers. `None` if the body is not a `Status`.
+fn with_pause(body: &[u8], pause: Duration) -> Option<Bytes> {
+    let mut status: Map<String, Json> = serde_json::from_slice(body).ok()?;
+    status.get("kind").filter(|kind| *kind == "Status")?;
+    let details = status.entry("details").or_insert(Json::Null);
+    if details.is_null() {
+        *details = json!({});
+    }
+    details.as_object_mut()?.insert("retryAfterSeconds".to_owned(), json!(u32::try_from(pause.as_secs()).ok()?));
+    Some(Json::Object(status).to_string().into())
 }
 
 /// Returns the response of a watch. Each line is checked before it is passed on.
@@ -216,6 +233,7 @@ impl Lines {
 mod tests {
     use super::*;
     use futures::future::join_all;
+    use http::header::RETRY_AFTER;
     use moorfast_engine::state::{LockRequest, Store};
     use tower::{ServiceExt, service_fn};
 
@@ -331,6 +349,23 @@ mod tests {
             page.contains(r#""message":"a page of type text/html (HTTP 503)""#) && !page.contains("log in"),
             "{page}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_failure_contains_the_pause_that_the_server_asks_for() {
+        let asking = |body: &str| {
+            let mut answer = respond(429, "application/json", body);
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("3600"));
+            outcome(get("/api/v1/pods"), answer)
+        };
+        let pause = |text: String| serde_json::from_str::<Json>(&text).unwrap()["details"]["retryAfterSeconds"].clone();
+        let status = r#"{"apiVersion":"v1","kind":"Status","status":"Failure","code":429"#;
+        assert_eq!(pause(asking(&format!("{status}}}")).await), 3600);
+        assert_eq!(
+            pause(asking(&format!(r#"{status},"details":{{"retryAfterSeconds":1,"kind":"pods"}}}}"#)).await),
+            3600
+        );
+        assert_eq!(pause(asking("too many").await), 3600, "a page of a gateway");
     }
 
     #[tokio::test]

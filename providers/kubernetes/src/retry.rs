@@ -1,33 +1,78 @@
 //! Retries of requests.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use kube::client::Body;
-use tokio::time::{Sleep, sleep};
+use moorfast_engine::provider::Progress;
+use tokio::time::{Instant, Sleep, sleep};
 use tower::BoxError;
 use tower::retry::Policy;
 
 /// The number of retries of one request.
 const ATTEMPTS: usize = 6;
-/// The longest pause, even if the server asks for more.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The limit of all pauses of one request together. If the server asks for a pause beyond it, its response is the result.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// A shorter pause is not reported.
+const REPORTED_PAUSE: Duration = Duration::from_secs(5);
 /// The pauses between the attempts. They are random, so that many requests are not repeated at the same time.
 const PAUSES: ExponentialBuilder =
     ExponentialBuilder::new().with_min_delay(Duration::from_millis(200)).with_max_times(ATTEMPTS).with_jitter();
 
 /// Retries requests after a temporary failure: too many requests, a restarting server, a broken connection.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Retry {
     attempts: usize,
+    waited: Duration,
+    reports: Reports,
+}
+
+/// The reports of the pauses that a server asks for.
+#[derive(Clone, Debug)]
+struct Reports {
+    server: String,
+    progress: Progress,
+    /// The end of the last reported pause. Many requests pause at the same time.
+    until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Retry {
+    /// Creates the retries of requests to `server`.
+    pub(crate) fn new(server: String, progress: Progress) -> Self {
+        let reports = Reports { server, progress, until: Arc::default() };
+        Self { attempts: 0, waited: Duration::ZERO, reports }
+    }
+
     fn pause(&mut self, requested: Option<Duration>) -> Option<Sleep> {
-        let pause = PAUSES.build().nth(self.attempts)?;
+        let pause = requested.or(PAUSES.build().nth(self.attempts))?;
+        if self.attempts == ATTEMPTS || self.waited.saturating_add(pause) > LONGEST_WAIT {
+            return None;
+        }
         self.attempts += 1;
-        Some(sleep(requested.unwrap_or(pause).min(LONGEST_PAUSE)))
+        self.waited += pause;
+        Some(sleep(pause))
+    }
+
+    fn pause_for(&mut self, status: StatusCode, requested: Option<Duration>) -> Option<Sleep> {
+        let pause = self.pause(requested)?;
+        if let Some(requested) = requested.filter(|requested| *requested >= REPORTED_PAUSE) {
+            self.reports.report(status, requested);
+        }
+        Some(pause)
+    }
+}
+
+impl Reports {
+    fn report(&self, status: StatusCode, pause: Duration) {
+        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if until.is_none_or(|until| until <= now) {
+            *until = Some(now + pause);
+            let (server, status, seconds) = (&self.server, status.as_u16(), pause.as_secs());
+            self.progress.report_waiting(format!("the API server {server} asks to wait {seconds} s (HTTP {status})"));
+        }
     }
 }
 
@@ -36,7 +81,9 @@ impl<B> Policy<Request<Body>, Response<B>, BoxError> for Retry {
 
     fn retry(&mut self, request: &mut Request<Body>, result: &mut Result<Response<B>, BoxError>) -> Option<Sleep> {
         match result {
-            Ok(response) if is_temporary(request, response) => self.pause(retry_after(response)),
+            Ok(response) if is_temporary(request, response) => {
+                self.pause_for(response.status(), retry_after(response.headers()))
+            }
             Err(error) if is_broken_connection(error.as_ref()) && is_repeatable(request.method()) => self.pause(None),
             _ => None,
         }
@@ -63,7 +110,9 @@ fn is_temporary<B>(request: &Request<Body>, response: &Response<B>) -> bool {
         StatusCode::TOO_MANY_REQUESTS => true,
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => true,
         // The server may have done the request before the internal error: retry only a repeatable request, and only if the server asks for it.
-        StatusCode::INTERNAL_SERVER_ERROR => is_repeatable(request.method()) && retry_after(response).is_some(),
+        StatusCode::INTERNAL_SERVER_ERROR => {
+            is_repeatable(request.method()) && retry_after(response.headers()).is_some()
+        }
         _ => false,
     }
 }
@@ -73,8 +122,9 @@ fn is_repeatable(method: &Method) -> bool {
     method != Method::POST
 }
 
-fn retry_after<B>(response: &Response<B>) -> Option<Duration> {
-    let seconds = response.headers().get(http::header::RETRY_AFTER)?.to_str().ok()?;
+/// Returns the pause that the server asks for.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
     seconds.parse().ok().map(Duration::from_secs)
 }
 
@@ -91,6 +141,8 @@ fn is_broken_connection(error: &(dyn std::error::Error + 'static)) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use moorfast_engine::provider::ProgressMessage;
+
     use super::*;
 
     fn retries(method: Method, path: &str, status: u16, retry_after: Option<&str>) -> bool {
@@ -99,7 +151,9 @@ mod tests {
         if let Some(seconds) = retry_after {
             response = response.header("Retry-After", seconds);
         }
-        Retry::default().retry(&mut request, &mut Ok(response.body(()).unwrap())).is_some()
+        Retry::new("https://a".to_owned(), Progress(None))
+            .retry(&mut request, &mut Ok(response.body(()).unwrap()))
+            .is_some()
     }
 
     #[tokio::test]
@@ -122,10 +176,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_follow_the_server_and_are_limited() {
-        let mut retry = Retry::default();
-        let start = tokio::time::Instant::now();
-        assert_eq!(retry.pause(Some(Duration::from_secs(7))).unwrap().deadline(), start + Duration::from_secs(7));
-        assert!(retry.pause(Some(Duration::from_secs(u64::MAX))).unwrap().deadline() <= start + LONGEST_PAUSE);
-        assert_eq!(std::iter::from_fn(|| retry.pause(None)).count(), ATTEMPTS - 2);
+        let retry = || Retry::new("https://a".to_owned(), Progress(None));
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let (start, mut one) = (Instant::now(), retry());
+        assert_eq!(one.pause(seconds(7)).unwrap().deadline(), start + Duration::from_secs(7));
+        assert_eq!(std::iter::from_fn(|| one.pause(None)).count(), ATTEMPTS - 1);
+        assert!(retry().pause(seconds(3600)).is_none() && retry().pause(seconds(u64::MAX)).is_none());
+        let mut long = retry();
+        assert_eq!(std::iter::from_fn(|| long.pause(seconds(25))).count(), 2, "three would be longer than the limit");
+        assert!(long.pause(seconds(10)).is_some() && long.pause(seconds(10)).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pauses_of_many_requests_are_reported_once() {
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let retry = Retry::new("https://a".to_owned(), Progress(Some(sender)));
+        let ask = |seconds| {
+            let pause = retry.clone().pause_for(StatusCode::TOO_MANY_REQUESTS, Some(Duration::from_secs(seconds)));
+            assert!(pause.is_some());
+        };
+        ask(1);
+        ask(20);
+        ask(20);
+        tokio::time::advance(Duration::from_secs(20)).await;
+        ask(10);
+        let reports: Vec<_> = std::iter::from_fn(|| receiver.try_recv().ok()).collect();
+        let expected = [20, 10].map(|seconds| {
+            ProgressMessage::Waiting(format!("the API server https://a asks to wait {seconds} s (HTTP 429)"))
+        });
+        assert_eq!(reports, expected);
     }
 }
