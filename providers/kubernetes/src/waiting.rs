@@ -8,7 +8,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use moorfast_engine::model::Address;
 use moorfast_engine::provider::{Class, ProviderError};
 use serde_json::Value as Json;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cluster::{Cluster, Served, timed_out};
 use crate::error::invalid_response;
@@ -17,6 +17,9 @@ use crate::readiness::Readiness;
 
 /// The default time limit, if `timeouts` is not set.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The limit of the last read of an object, at the end of a wait for it.
+const LAST_READ: Duration = Duration::from_secs(3);
 
 /// Returns the deadline after `limit`, or after `default` if there is no limit.
 pub(crate) fn deadline(limit: Option<Duration>, default: Duration) -> Instant {
@@ -49,28 +52,36 @@ impl Wait<'_> {
         judge: impl Fn(Option<&Json>) -> Readiness,
     ) -> Result<Option<Json>, ProviderError> {
         let api = served.api(self.cluster.client().await?, namespace);
-        let mut events = watcher::watch_object(api, name).default_backoff().boxed();
+        let mut events = watcher::watch_object(api.clone(), name).default_backoff().boxed();
         let mut last = String::from("the API server sent no event");
         loop {
             let Ok(event) = timeout_at(self.deadline, events.next()).await else {
+                // The events of a watch can be lost or late, for example behind a proxy.
+                if let Ok(Ok(object)) = timeout(LAST_READ, api.get_opt(name)).await {
+                    let object = object.map(|object| to_json(object, served));
+                    match judge(object.as_ref()) {
+                        Readiness::Ready => return Ok(object),
+                        Readiness::Failed(reason) => return Err(self.failed(&reason)),
+                        Readiness::Waiting(reason) => last = reason,
+                    }
+                }
                 return Err(timed_out(format!("{} did not become ready in time: {last}", self.what)));
             };
             let object = match event {
                 Some(Ok(object)) => object.map(|o| to_json(o, served)),
-                Some(Err(error)) => match watch_error(error) {
-                    Ok(temporary) => {
-                        last = temporary;
-                        continue;
+                Some(Err(error)) => {
+                    let (error, is_temporary) = self.watch_error(error);
+                    if !is_temporary {
+                        return Err(error);
                     }
-                    Err(error) => return Err(self.cluster.explain(error, &format!("watch {}", self.what))),
-                },
+                    last = error.summary;
+                    continue;
+                }
                 None => return Err(ProviderError::new(Class::Failed, format!("the watch of {} ended", self.what))),
             };
             match judge(object.as_ref()) {
                 Readiness::Ready => return Ok(object),
-                Readiness::Failed(reason) => {
-                    return Err(ProviderError::new(Class::Failed, format!("{} failed: {reason}", self.what)));
-                }
+                Readiness::Failed(reason) => return Err(self.failed(&reason)),
                 Readiness::Waiting(reason) => {
                     if reason != last {
                         self.report(&reason);
@@ -109,26 +120,29 @@ impl Wait<'_> {
     fn report(&self, message: &str) {
         self.cluster.context.progress.report(self.address, message);
     }
-}
 
-/// Returns the text of an error from which the watch recovers by itself.
-///
-/// # Errors
-/// If the error is permanent.
-fn watch_error(error: watcher::Error) -> Result<String, kube::Error> {
-    let text = error.to_string();
-    let inner = match error {
-        watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => {
-            e
-        }
-        _ => return Ok(text),
-    };
-    match &inner {
-        invalid if invalid_response(invalid).is_some() => Err(inner),
-        kube::Error::Api(status) if [401, 403, 404].contains(&status.code) => Err(inner),
-        kube::Error::Auth(_) => Err(inner),
-        // The error quotes the JSON, which can be part of a Secret.
-        kube::Error::SerdeError(_) => Ok("the API server sent an event that cannot be parsed".to_owned()),
-        _ => Ok(text),
+    fn failed(&self, reason: &str) -> ProviderError {
+        ProviderError::new(Class::Failed, format!("{} failed: {reason}", self.what))
+    }
+
+    /// Returns an error of the watch, and whether the watch recovers from it by itself.
+    fn watch_error(&self, error: watcher::Error) -> (ProviderError, bool) {
+        let inner = match error {
+            watcher::Error::InitialListFailed(e)
+            | watcher::Error::WatchStartFailed(e)
+            | watcher::Error::WatchFailed(e) => e,
+            watcher::Error::WatchError(status) => kube::Error::Api(status),
+            watcher::Error::NoResourceVersion => {
+                let summary = format!("cannot watch {}: the API server sent a list without a version", self.what);
+                return (ProviderError::new(Class::Unreachable, summary), true);
+            }
+        };
+        let is_temporary = match &inner {
+            invalid if invalid_response(invalid).is_some() => false,
+            kube::Error::Api(status) => ![401, 403, 404].contains(&status.code),
+            kube::Error::Auth(_) => false,
+            _ => true,
+        };
+        (self.cluster.explain(inner, &format!("watch {}", self.what)), is_temporary)
     }
 }

@@ -105,6 +105,68 @@ fn desired() -> Attributes {
     )
 }
 
+fn asks_to_wait(status: u16) -> Response {
+    let (status, headers, body) = response(
+        status,
+        json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "too many requests", "code": status }),
+    );
+    (status, headers + "Retry-After: 3600\r\n", body)
+}
+
+#[tokio::test]
+async fn a_pause_that_is_too_long_is_an_error_at_once() {
+    for status in [429, 503] {
+        let (instance, requests) =
+            server(move |asked| asked.contains("/configmaps/a").then(|| asks_to_wait(status))).await;
+        let read = instance.read(Some(&desired())).await.unwrap_err();
+        let applied = instance.operate(OperationAction::Create(desired()), None).await.unwrap_err();
+        for error in [read, applied] {
+            assert_eq!(error.class, Class::Unreachable);
+            let expected = "is not available: too many requests; it asks to wait 3600 s";
+            assert!(error.summary.ends_with(expected), "{}", error.summary);
+        }
+        let of_object = requests.lock().unwrap().iter().filter(|asked| asked.contains("/configmaps/a")).count();
+        assert_eq!(of_object, 2, "{requests:?}");
+    }
+}
+
+/// The status of an object is known at the end of a wait, even if the API server refuses to send events.
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends_with_a_read_if_the_watch_fails() {
+    let waiting = |data: Json| {
+        let mut object = config_map();
+        object["data"] = data;
+        object["metadata"]["resourceVersion"] = json!("7");
+        object
+    };
+    let list = json!({ "kind": "ConfigMapList", "apiVersion": "v1", "metadata": { "resourceVersion": "7" }, "items": [waiting(json!({ "k": "v" }))] });
+    for (at_the_end, expected) in [
+        (json!({ "k": "v", "ready": "yes" }), None),
+        (
+            json!({ "k": "v", "ready": "no" }),
+            Some("ConfigMap/default/a did not become ready in time: $.data.ready is no"),
+        ),
+    ] {
+        let (list, object) = (list.clone(), waiting(at_the_end));
+        let applied = std::sync::atomic::AtomicBool::new(false);
+        let (instance, _) = server(move |asked| {
+            let was_applied = applied.load(std::sync::atomic::Ordering::Relaxed);
+            applied.fetch_or(asked.starts_with("PATCH"), std::sync::atomic::Ordering::Relaxed);
+            match asked {
+                _ if asked.contains("watch=true") => Some(response(500, json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "no events", "code": 500 }))),
+                _ if asked.contains("/configmaps?") => Some(response(200, list.clone())),
+                _ if was_applied && asked.starts_with("GET ") && asked.contains("/configmaps/a") => Some(response(200, object.clone())),
+                _ => None,
+            }
+        })
+        .await;
+        let mut desired = desired();
+        desired.insert("wait".to_owned(), json!({ "jsonpath": "{.data.ready}=yes" }).into());
+        let result = instance.operate(OperationAction::Create(desired), None).await;
+        assert_eq!(result.err().map(|error| error.summary).as_deref(), expected);
+    }
+}
+
 #[tokio::test]
 async fn responses_of_an_api_server_are_accepted() {
     let (instance, requests) = server(|_| None).await;
