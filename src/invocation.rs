@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::globals::Globals;
 use crate::inputs::Inputs;
 use crate::render::{DerivedAttributes, TextOptions};
+use crate::signals;
 use crate::ui::Ui;
 use crate::{ProviderFactory, RunOptions};
 
@@ -175,8 +176,10 @@ impl Invocation {
     /// # Errors
     /// If the manifest is invalid, or data cannot be read.
     pub async fn read_static_data(&self, workspace: &Workspace) -> Result<(), Error> {
-        let read = workspace.read_static_data(&Events::default(), &Interrupt::default()).await;
-        read.map_err(|failure| Error::Run { failure: Box::new(failure), manifest: workspace.manifest.clone() })
+        let read = async |interrupt: &Interrupt| workspace.read_static_data(&Events::default(), interrupt).await;
+        signals::interruptible(read)
+            .await
+            .map_err(|failure| Error::Run { failure: Box::new(failure), manifest: workspace.manifest.clone() })
     }
 
     /// Loads and validates the manifest. An invalid manifest is reported before the state is opened.

@@ -27,6 +27,26 @@ pub fn listen(notices: UnboundedSender<Notice>) -> Interrupt {
     interrupt
 }
 
+/// Runs `reading`, which changes nothing. The first signal interrupts it, and a signal after its end ends the process.
+pub async fn interruptible<T>(reading: impl AsyncFnOnce(&Interrupt) -> T) -> T {
+    let interrupt = Interrupt::default();
+    // Without handlers, a signal ends the process, but not the programs that it started.
+    if let Ok(mut signals) = signals() {
+        let stop = interrupt.stop.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if stop.is_cancelled() {
+                    std::process::exit(Exit::Interrupted.code().into());
+                }
+                stop.cancel();
+            }
+        });
+    }
+    let result = reading(&interrupt).await;
+    interrupt.stop.cancel();
+    result
+}
+
 /// Returns a stream with one item per signal.
 fn signals() -> io::Result<UnboundedReceiver<()>> {
     let (sender, receiver) = unbounded_channel();

@@ -10,6 +10,7 @@ use crate::exit::Exit;
 use crate::inputs::Inputs;
 use crate::invocation::Invocation;
 use crate::render::access;
+use crate::signals;
 
 /// Check whether moorfast can use the nodes and clusters, and what to do where it cannot
 ///
@@ -39,8 +40,10 @@ impl Check {
     pub async fn run(&self, invocation: &Invocation, workspace: &Workspace) -> Result<Exit, Error> {
         let only: Vec<_> = self.names.iter().map(|name| NodeName(name.clone())).collect();
         let only = Some(only.as_slice()).filter(|only| !only.is_empty());
-        let checked = workspace.check_access(only, self.parallelism.into(), &Interrupt::default()).await;
-        let targets = checked
+        let check =
+            async |interrupt: &Interrupt| workspace.check_access(only, self.parallelism.into(), interrupt).await;
+        let targets = signals::interruptible(check)
+            .await
             .map_err(|failure| Error::Run { failure: Box::new(failure), manifest: workspace.manifest.clone() })?;
         match self.json {
             true => invocation.ui.json(format!("{:#}\n", access::json(&targets)))?,

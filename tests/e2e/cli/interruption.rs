@@ -1,6 +1,7 @@
 //! Signals and locks, with a run that waits at a gate until the test opens it.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, Stdio};
 
 use crate::support::folder::Folder;
@@ -223,16 +224,22 @@ fn a_killed_run_leaves_no_lock_and_nothing_is_lost() {
     folder.expect(0, &["plan", "-detailed-exitcode"]);
 }
 
+/// Opens a named pipe for writing only if it has a reader.
+const O_NONBLOCK: i32 = 0o4000;
+
+/// Starts moorfast on a pseudo terminal. Its standard input is the keyboard, and its standard output the screen.
+fn on_terminal(folder: &Folder, arguments: &str) -> Child {
+    let moorfast = folder.command(&[]).get_program().to_string_lossy().into_owned();
+    let mut command = Command::new("script");
+    command.args(["-qefc", &format!("{moorfast} {arguments}"), "/dev/null"]).env("TERM", "xterm");
+    command.current_dir(folder.path(".")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+}
+
 #[test]
 fn ctrl_c_on_a_terminal_reports_no_failure() {
     let folder = Folder::new(WAITING);
     assert!(Command::new("mkfifo").arg(folder.path("gate")).status().unwrap().success());
-    // `script` runs the command on a pseudo terminal and forwards its input.
-    let moorfast = folder.command(&[]).get_program().to_string_lossy().into_owned();
-    let mut command = Command::new("script");
-    command.args(["-qefc", &format!("{moorfast} apply -auto-approve"), "/dev/null"]).env("TERM", "xterm");
-    command.current_dir(folder.path(".")).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    let mut child = on_terminal(&folder, "apply -auto-approve");
     let mut keys = child.stdin.take().unwrap();
     let mut screen = child.stdout.take().unwrap();
     while !folder.path("came").exists() {
@@ -255,6 +262,34 @@ fn ctrl_c_on_a_terminal_reports_no_failure() {
     assert!(shown.contains("Not started, because the run was interrupted:"), "{shown}");
     assert!(!shown.contains("fail") && !shown.contains("error") && !shown.contains("Skipped, because"), "{shown}");
     folder.expect(0, &["state", "history"]).says("interrupted: 1 cancelled, 1 not started");
+}
+
+/// Data of this machine is read by every command. The program that reads it is in a process group of its own, so Ctrl-C does not reach it.
+#[test]
+fn ctrl_c_on_a_terminal_ends_a_command_that_reads() {
+    let folder = Folder::new(
+        "[nodes.here]\ntransport = \"local\"\n[data.local_command.slow]\ncommand = [\"cat\", \"${path.root}/gate\"]\n\
+         [outputs.found]\nvalue = \"${data.local_command.slow.result}\"\n",
+    );
+    folder.write("gate", "");
+    // Without a state, drift has nothing to compare.
+    folder.expect(0, &["apply", "-auto-approve"]);
+    std::fs::remove_file(folder.path("gate")).unwrap();
+    assert!(Command::new("mkfifo").arg(folder.path("gate")).status().unwrap().success());
+    for command in ["drift", "plan", "node check", "node list", "graph", "console"] {
+        let mut terminal = on_terminal(&folder, command);
+        // Opening the gate for writing succeeds when the program is at the gate.
+        let gate = std::fs::OpenOptions::new().write(true).open(folder.path("gate")).unwrap();
+        terminal.stdin.take().unwrap().write_all(b"\x03").unwrap();
+        let mut shown = String::new();
+        terminal.stdout.take().unwrap().read_to_string(&mut shown).unwrap();
+        assert_eq!(terminal.wait().unwrap().code(), Some(130), "{command}: {shown}");
+        assert!(shown.contains("Interrupted; nothing was changed."), "{command}: {shown}");
+        drop(gate);
+        let reader_is_left =
+            std::fs::OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(folder.path("gate")).is_ok();
+        assert!(!reader_is_left, "{command}: the program still runs");
+    }
 }
 
 #[test]
