@@ -114,7 +114,6 @@ pub(super) fn reasons(situation: &Situation, after: &Map<String, Json>) -> Vec<R
         (RecordStatus::Complete, Some(_)) if situation.has_drifted => vec![Reason::Drift],
         (RecordStatus::Complete, Some(_)) if differs() => vec![Reason::Manifest],
         (RecordStatus::Complete, Some(_)) => Vec::new(),
-        (RecordStatus::Incomplete, Some(_)) if situation.has_drifted => vec![Reason::Incomplete, Reason::Drift],
         (RecordStatus::Incomplete, _) => vec![Reason::Incomplete],
     }
 }
@@ -155,7 +154,7 @@ mod tests {
             (Complete, Some(&old), false, Proposed::Compare, (Action::Update, vec![Reason::Manifest])),
             (Incomplete, Some(&new), false, Proposed::NoOp, (Action::Update, vec![Reason::Incomplete])),
             (Incomplete, None, false, Proposed::Create, (Action::Create, vec![Reason::Incomplete])),
-            (Incomplete, Some(&old), true, Proposed::Update, (Action::Update, vec![Reason::Incomplete, Reason::Drift])),
+            (Incomplete, Some(&old), false, Proposed::Update, (Action::Update, vec![Reason::Incomplete])),
         ] {
             let situation = Situation { recorded, before, has_drifted, ..Situation::default() };
             assert_eq!(action(situation, proposed.clone(), &new), action_and_reasons, "{recorded:?} {proposed:?}");

@@ -11,7 +11,7 @@ use crate::model::{Address, Attributes, ReadAttributes, recorded_values};
 /// The changes of a recorded object that were made outside moorfast.
 #[derive(Default)]
 pub(super) struct Drifted {
-    /// Whether recorded attributes of the existing object changed, even if its last operation did not complete.
+    /// Whether recorded attributes of the existing object changed.
     pub is_changed: bool,
     /// The drift that the plan shows.
     pub drift: Option<Drift>,
@@ -27,9 +27,13 @@ impl Drifted {
             },
             None => None,
         };
+        // The record of an incomplete operation does not say how the object was.
+        if record.incomplete {
+            return Self::default();
+        }
         let is_changed = after.is_some();
-        // The record of an incomplete operation does not say how the object was, and without a target the status is unknown.
-        let is_known = !record.incomplete && inputs.reachable_target_of(address, record).is_some();
+        // Without a target the status is unknown.
+        let is_known = inputs.reachable_target_of(address, record).is_some();
         let (target, before) = (&record.target, &record.attributes);
         let drift = || Drift { address: address.clone(), target: target.clone(), before: before.clone(), after };
         Self { is_changed, drift: is_known.then(drift) }

@@ -14,7 +14,7 @@ type Case = (&'static str, fn(&Testbed));
 #[test]
 fn faulty_nodes_and_clusters() {
     let Some(testbed) = Testbed::up("faulty-targets", 2) else { return };
-    let cases: [Case; 10] = [
+    let cases: [Case; 11] = [
         ("a node that is not reachable", unreachable_node),
         ("a key that is refused", refused_key),
         ("a host key that is not the pinned one", changed_host_key),
@@ -24,6 +24,7 @@ fn faulty_nodes_and_clusters() {
         ("an API server that is down", api_server_down),
         ("a user without rights", forbidden),
         ("a serving request for a foreign address", foreign_address),
+        ("objects that never become ready", objects_never_ready),
         ("a kubelet that never becomes Ready", never_ready),
     ];
     let fails = |(name, case): &Case| {
@@ -259,6 +260,38 @@ timeouts  = { create = "3s" }
     let request = testbed.get(&["certificatesigningrequest", "impostor"]);
     assert!(request["status"]["conditions"].is_null(), "{request}");
     testbed.kubectl(&["delete", "certificatesigningrequest", "impostor"]);
+}
+
+/// The next plan repeats the operations and shows no attribute as changed.
+fn objects_never_ready(testbed: &Testbed) {
+    let resources = r#"
+[resource.kubernetes_object.web]
+yaml = """
+apiVersion: v1
+kind: Service
+metadata: {name: never, namespace: default}
+spec: {ports: [{port: 80}], selector: {app: never}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: never, namespace: default}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+"""
+timeouts = { create = "2s" }
+
+[resource.kubernetes_object.secret]
+manifest = { apiVersion = "v1", kind = "Secret", metadata = { name = "never", namespace = "default" }, stringData = { a = "hush" } }
+wait     = { jsonpath = "{.metadata.annotations.ready}=yes" }
+timeouts = { create = "2s" }
+"#;
+    let moorfast = cluster(&testbed.facts.control_plane.kubeconfig.display().to_string(), resources);
+    let failed = moorfast.expect(1, &["apply", "--auto-approve"]);
+    failed.complains("PersistentVolumeClaim/default/never did not become ready in time").complains("ready is nothing");
+    let plan = moorfast.expect(2, &["plan", "--detailed-exitcode"]);
+    plan.says("because an earlier operation on it failed or was interrupted").says("0 to add, 3 to change");
+    assert!(!plan.stdout.contains("outside moorfast") && !plan.stdout.contains(" -> "), "{plan}");
+    assert!(!plan.stdout.contains("~ objects") && !plan.stdout.contains("~ manifest"), "{plan}");
+    moorfast.expect(0, &["destroy", "--auto-approve"]);
 }
 
 /// Without a network plugin a kubelet runs and its Node never becomes Ready.

@@ -8,7 +8,8 @@ use crate::model::{Attributes, Mark, Value};
 /// Returns the sealed attributes of an object that is about to be created.
 ///
 /// Only the provider knows which of its values are secret, and it marked them in the plan. A value that the plan shows is recorded unchanged. A value that was
-/// unknown in the plan is recorded as a digest, unless the identity contains it anyway.
+/// unknown in the plan is recorded as a digest, unless the identity contains it anyway. An attribute that the plan does not have, such as a YAML text that the
+/// provider replaced by its objects, is recorded only if it is sensitive: a digest of it would make the attributes beside it sensitive.
 pub(super) fn provisional_attributes(
     desired: &Attributes,
     planned: Option<&Map<String, Json>>,
@@ -18,7 +19,10 @@ pub(super) fn provisional_attributes(
     let sealed = |(name, value): (&String, &Value)| {
         (name.clone(), part(value, planned.and_then(|shown| shown.get(name)), identity, key))
     };
-    desired.iter().filter(|(_, value)| !value.is_null()).map(sealed).collect()
+    let is_planned = |name: &str| planned.is_none_or(|planned| planned.contains_key(name));
+    let is_recorded =
+        |(name, value): &(&String, &Value)| !value.is_null() && (is_planned(name) || value.is_sensitive());
+    desired.iter().filter(is_recorded).map(sealed).collect()
 }
 
 fn part(desired: &Value, planned: Option<&Json>, identity: &str, key: &SealKey) -> Json {
@@ -61,8 +65,9 @@ mod tests {
             (json!({ "content": "hidden" }), json!({ "content": secret }), json!({ "content": secret })),
             // Values that were unknown in the plan.
             (json!({ "content": "hidden" }), json!({ "content": unknown }), json!({ "content": "digest" })),
-            (json!({ "content": "hidden" }), json!({}), json!({ "content": "digest" })),
             (json!({ "path": "/srv/a" }), json!({ "path": unknown }), json!({ "path": "/srv/a" })),
+            // An attribute that the plan does not have.
+            (json!({ "yaml": "kind: A", "mode": "0644" }), json!({ "mode": "0644" }), json!({ "mode": "0644" })),
             // Nested values.
             (
                 json!({ "manifest": { "kind": "Secret", "data": { "a": "hidden" } } }),
@@ -83,5 +88,8 @@ mod tests {
             let text = Json::Object(recorded).to_string().replace(&digest, "\"digest\"");
             assert_eq!(serde_json::from_str::<Json>(&text).unwrap(), expected, "{desired} {planned}");
         }
+        let sensitive = Attributes::from([("yaml".to_owned(), Value::from("hidden").sensitive())]);
+        let recorded = provisional_attributes(&sensitive, Some(&Map::new()), "", &key);
+        assert_eq!(recorded["yaml"].to_string(), digest, "a sensitive value hides what is beside it");
     }
 }
