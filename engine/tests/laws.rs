@@ -707,6 +707,10 @@ key = "first"
 key        = "dependant"
 depends_on = ["mem_item.first"]
 
+[resource.mem_item.created_after]
+key        = "created_after"
+depends_on = ["mem_item.first"]
+
 [resource.mem_item.healthy]
 key = "healthy"
 
@@ -727,6 +731,8 @@ to = "mem_item.later"
     let Err(Failure::Providers(errors)) = bench.plan(&PlanOptions::default()).await else { panic!("planned") };
     let failed: Vec<_> = errors.iter().map(|(address, _)| address.to_string()).collect();
     assert_eq!(failed, ["mem_item.first", "mem_item.later"]);
+    // A dependant could wait for the same target, for nothing.
+    assert_eq!(bench.memory.world().proposed, ["mem_item.healthy"]);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The pipeline of planning: from the prior state to the draft. The stages are in the other modules of this folder.
 
+use std::collections::HashSet;
+
 use super::calls;
 use super::candidates::{Candidates, candidates};
 use super::data::{DataSources, data_digest, data_sources, data_values};
@@ -71,9 +73,13 @@ impl Planner<'_> {
         let inputs = &self.inputs;
         match inputs.options.mode {
             PlanMode::Normal => {
-                for wave in inputs.graph.waves() {
-                    let wave = selected.among(wave);
-                    self.plan_wave(prior, wave, readings, draft).await?;
+                for mut wave in inputs.graph.waves() {
+                    // There will be no plan then, and a dependant could wait for the same target.
+                    if !self.tolerates_unread && !draft.unread.is_empty() {
+                        let dependants = self.dependants(&draft.unread);
+                        wave.retain(|instance| !dependants.contains(instance));
+                    }
+                    self.plan_wave(prior, selected.among(wave), readings, draft).await?;
                 }
                 self.remove_orphans(prior, selected, readings, draft)?;
                 order_replacements(&mut draft.changes, &draft.items);
@@ -270,11 +276,16 @@ impl Planner<'_> {
 
     /// Leaves out the instances that depend on another one of `failures`: they may have failed only because its values are unknown.
     fn without_dependants(&self, failures: Vec<(Address, ProviderError)>) -> Vec<(Address, ProviderError)> {
+        let dependants = self.dependants(&failures);
+        let index = &self.inputs.expanded.index;
+        let is_dependant = |address: &Address| index.get(address).is_some_and(|i| dependants.contains(i));
+        failures.into_iter().filter(|(address, _)| !is_dependant(address)).collect()
+    }
+
+    /// Returns the instances that depend on one of `failures`.
+    fn dependants(&self, failures: &[(Address, ProviderError)]) -> HashSet<usize> {
         let Inputs { expanded, graph, .. } = &self.inputs;
         let failed = failures.iter().filter_map(|(address, _)| expanded.index.get(address));
-        let direct = failed.flat_map(|instance| graph.dependants(*instance));
-        let dependants = graph.closure(direct, petgraph::Outgoing);
-        let is_dependant = |address: &Address| expanded.index.get(address).is_some_and(|i| dependants.contains(i));
-        failures.into_iter().filter(|(address, _)| !is_dependant(address)).collect()
+        graph.closure(failed.flat_map(|instance| graph.dependants(*instance)), petgraph::Outgoing)
     }
 }

@@ -70,6 +70,8 @@ pub struct World {
     pub dead: Vec<String>,
     /// The host keys that are trusted besides `key`.
     pub trusted: Vec<String>,
+    /// The addresses of the instances for which a proposal was requested.
+    pub proposed: Vec<String>,
     /// The keys that `mem_local` read, in order.
     pub read_here: Vec<String>,
 }
@@ -456,6 +458,7 @@ impl Connection for Memory {
     }
 
     async fn plan(&self, _: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
+        self.world().proposed.extend(requests.iter().map(|request| request.address.to_string()));
         let propose = |r: &PlanRequest| {
             if is_bundle(&r.resource_type) {
                 return Ok(bundle::plan(&self.world(), r));
