@@ -1,5 +1,6 @@
 //! The backend of the state: the one that the manifest configures in `[backend.TYPE]`, and the one that was recorded when the state was last opened.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::mem::discriminant;
@@ -7,7 +8,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use moorfast_engine::manifest::{Block, Manifest, StaticScope, check_attributes};
-use moorfast_engine::model::{Attribute, Attributes, Diagnostic, Kind, Schema, Severity, Value, is_inside, nearest};
+use moorfast_engine::model::{Attribute, Diagnostic, Kind, Schema, Severity, Value, is_inside, nearest};
 use moorfast_engine::state::{Lineage, Location, Snapshot, Store, bounded};
 use moorfast_kubeconfig::is_chosen_by_user;
 use serde::{Deserialize, Serialize};
@@ -74,14 +75,14 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
 ///
 /// # Errors
 /// If the `[backend.TYPE]` block is invalid.
-pub fn configured(manifest: &Manifest, variables: &Attributes) -> Result<Location, Error> {
+pub fn configured(manifest: &Manifest, variables: &BTreeMap<String, Value>) -> Result<Location, Error> {
     location(manifest, variables)
         .map(|location| location.in_environment(manifest.environment.as_ref()))
         .map_err(|diagnostics| Error::Manifest { sources: manifest.sources.clone(), diagnostics })
 }
 
 /// Returns the errors of the backend that do not depend on values that are unknown.
-pub fn check(manifest: &Manifest, variables: &Attributes) -> Vec<Diagnostic> {
+pub fn check(manifest: &Manifest, variables: &BTreeMap<String, Value>) -> Vec<Diagnostic> {
     settings(manifest, variables).err().unwrap_or_default()
 }
 
@@ -92,7 +93,7 @@ struct Settings {
     unknown: Vec<Diagnostic>,
 }
 
-fn location(manifest: &Manifest, variables: &Attributes) -> Result<Location, Vec<Diagnostic>> {
+fn location(manifest: &Manifest, variables: &BTreeMap<String, Value>) -> Result<Location, Vec<Diagnostic>> {
     let Some((name, Block { span, .. })) = manifest.backend_block() else { return Ok(Location::Sqlite {}) };
     let Settings { values, unknown } = settings(manifest, variables)?;
     if !unknown.is_empty() {
@@ -102,7 +103,7 @@ fn location(manifest: &Manifest, variables: &Attributes) -> Result<Location, Vec
         .map_err(|error| vec![Diagnostic::error(format!("backend `{name}`: {error}")).at(span, "")])
 }
 
-fn settings(manifest: &Manifest, variables: &Attributes) -> Result<Settings, Vec<Diagnostic>> {
+fn settings(manifest: &Manifest, variables: &BTreeMap<String, Value>) -> Result<Settings, Vec<Diagnostic>> {
     let mut settings = Settings { values: Map::new(), unknown: Vec::new() };
     let Some((name, Block { span, attributes })) = manifest.backend_block() else { return Ok(settings) };
     let schemas = schemas();

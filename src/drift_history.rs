@@ -181,7 +181,7 @@ mod tests {
         Snapshot {
             lineage: Lineage::from("l".to_owned()),
             serial: 1.into(),
-            records: plan.drift.iter().map(|d| (d.address.to_string(), record(&d.address))).collect(),
+            records: plan.drift.iter().map(|d| (d.address.to_string(), record(&d.address).into())).collect(),
             intents: Vec::new(),
             outputs: BTreeMap::new(),
             nodes: BTreeMap::new(),

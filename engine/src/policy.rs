@@ -10,7 +10,7 @@ use crate::configuration::scope::{InstanceScope, Values};
 use crate::expression::{Expr, Files, Reference, Scope, Unresolved};
 use crate::manifest::{Policy, PolicySeverity};
 use crate::model::convert::to_text;
-use crate::model::{Address, Diagnostic, NodeName, Severity, Value, error_codes};
+use crate::model::{Address, Diagnostic, NodeName, Severity, Value, ValueMap, error_codes};
 use crate::plan::{Change, Plan, PlannedRollout, PolicyResult};
 use crate::provider::ObjectChange;
 
@@ -64,7 +64,7 @@ pub(crate) fn diagnostics(expanded: &Expanded, plan: &Plan) -> Vec<Diagnostic> {
 /// Returns the errors of policies that do not depend on the plan, such as an unknown member of `plan` or of a change.
 pub(crate) fn check(expanded: &Expanded) -> Vec<Diagnostic> {
     let change = Value::Map(CHANGE.into_iter().map(|name| (name.to_owned(), Value::Unknown)).collect());
-    let mut sample: BTreeMap<String, Value> = PLAN.into_iter().map(|name| (name.to_owned(), Value::Unknown)).collect();
+    let mut sample: ValueMap = PLAN.into_iter().map(|name| (name.to_owned(), Value::Unknown)).collect();
     sample.insert("changes".to_owned(), Value::List(vec![change]));
     let counts = SUMMARY.into_iter().map(|name| (name.to_owned(), Value::Unknown));
     sample.insert("summary".to_owned(), Value::Map(counts.collect()));

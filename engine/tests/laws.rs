@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use moorfast_engine::apply::{ApplyOptions, ChangeOutcome, ChangeResult};
@@ -651,7 +652,7 @@ async fn an_import_of_a_resource_records_all_instances_as_an_adoption_does() {
     };
     let records = async |bench: &Bench| {
         let mut records = bench.store().await.snapshot().await.unwrap().records;
-        records.values_mut().for_each(|record| record.updated_at = jiff::Timestamp::UNIX_EPOCH);
+        records.values_mut().for_each(|record| Arc::make_mut(record).updated_at = jiff::Timestamp::UNIX_EPOCH);
         records
     };
     let adopted = prepared();

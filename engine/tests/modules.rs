@@ -145,7 +145,7 @@ value = \"${module.m.value}\"
     assert!(!serde_json::to_string(&plan).unwrap().contains("hunter2"));
     bench.apply(&PlanOptions::default()).await;
     assert_eq!(bench.memory.world().items["user"], "hunter2");
-    let state = serde_json::to_string(&bench.store().await.snapshot().await.unwrap().records).unwrap();
+    let state = bench.store().await.snapshot().await.unwrap().to_json().unwrap();
     assert!(!state.contains("hunter2"), "{state}");
     bench.assert_settled().await;
 }

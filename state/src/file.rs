@@ -1,6 +1,7 @@
 //! The state as a file: the format of `state pull` and `state push`, and, with history and key, of backups.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -83,7 +84,7 @@ impl StateFile {
         let key = key.transpose().map_err(|fault| StateFileError::Malformed(fault.to_owned()))?;
         let mut records = BTreeMap::new();
         for record in text.resources {
-            if let Some(duplicate) = records.insert(record.address.clone(), record) {
+            if let Some(duplicate) = records.insert(record.address.clone(), Arc::new(record)) {
                 return Err(StateFileError::Malformed(format!("it contains `{}` twice", duplicate.address)));
             }
         }
@@ -126,7 +127,7 @@ fn text(snapshot: &Snapshot) -> Text {
         format_version: FORMAT.to_owned(),
         lineage: snapshot.lineage.clone(),
         serial: snapshot.serial,
-        resources: snapshot.records.values().cloned().collect(),
+        resources: snapshot.records.values().map(|record| Record::clone(record)).collect(),
         outputs: snapshot.outputs.clone(),
         nodes: snapshot.nodes.clone(),
         open_operations: snapshot.intents.clone(),
@@ -154,7 +155,7 @@ mod tests {
         let snapshot = Snapshot {
             lineage: Lineage::generate(),
             serial: 7.into(),
-            records: [("ssh_file.a".to_owned(), crate::tests::record("ssh_file.a", 1))].into(),
+            records: [("ssh_file.a".to_owned(), crate::tests::record("ssh_file.a", 1).into())].into(),
             intents: Vec::new(),
             outputs: BTreeMap::new(),
             nodes: [("gpu01".to_owned(), serde_json::json!({ "machine_id": "x" }))].into(),

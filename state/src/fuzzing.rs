@@ -122,7 +122,7 @@ fn contents(a: u8, b: u8, now: &Snapshot) -> Contents {
     let mut snapshot = now.clone();
     snapshot.serial = (u64::from(a) << (b % 50)).into();
     if a % 2 == 0 {
-        snapshot.records = [("ssh_file.a".to_owned(), record("ssh_file.a".to_owned(), b))].into();
+        snapshot.records = [("ssh_file.a".to_owned(), record("ssh_file.a".to_owned(), b).into())].into();
         snapshot.outputs.clear();
     }
     Contents { snapshot, runs: vec![Run::new("fuzz")], key: SealKey::generate() }

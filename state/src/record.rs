@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::Digest;
@@ -22,6 +22,7 @@ pub struct Record {
     /// The identity of the object in its target: a path, the name of a unit, `v1/Secret/kube-system/x`.
     pub identity: String,
     /// The attributes as observed after the apply; sensitive values are `{"$sensitive": "blake3:…"}`.
+    #[serde(deserialize_with = "without_room")]
     pub attributes: Map<String, Value>,
     /// The addresses of its dependencies. A destroy uses the reverse order.
     #[serde(default)]
@@ -70,6 +71,11 @@ impl Record {
         self.triggers.extend(taken);
         self.pending.iter_mut().for_each(|record| record.rename(new_name));
     }
+}
+
+/// Reads a map without room for more members: a map that grew as it was read has room for three more.
+fn without_room<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    Ok(Map::deserialize(deserializer)?.into_iter().collect())
 }
 
 /// Formats JSON with sorted keys, so that equal values have equal texts.

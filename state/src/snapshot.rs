@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,8 +17,8 @@ pub struct Snapshot {
     pub lineage: Lineage,
     /// The version of the state.
     pub serial: Serial,
-    /// The records by address.
-    pub records: BTreeMap<String, Record>,
+    /// The records by address. They are shared, because a plan holds each of them several times.
+    pub records: BTreeMap<String, Arc<Record>>,
     /// The operations without a recorded outcome, in the order of their start.
     pub intents: Vec<Intent>,
     /// The outputs by name.

@@ -105,7 +105,7 @@ async fn send(client: ClientBuilder, arguments: &Attributes) -> Result<Answer, S
         [
             ("status".to_owned(), Value::from(status)),
             ("body".to_owned(), Value::from(body)),
-            ("headers".to_owned(), Value::Map(headers)),
+            ("headers".to_owned(), Value::Map(headers.into())),
         ]
         .into(),
     );

@@ -1,7 +1,5 @@
 //! Evaluation of a block's expressions to the attributes of its schema.
 
-use std::collections::BTreeMap;
-
 use crate::configuration::expand::{Binding, Expanded, Instance};
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::expression::{Expr, Scope};
@@ -15,7 +13,7 @@ pub(crate) fn conformed(
     written: &[(String, Span, Expr)],
     scope: &dyn Scope,
 ) -> Result<Attributes, Vec<Diagnostic>> {
-    let mut attributes = BTreeMap::new();
+    let mut attributes = Attributes::new();
     let mut errors = Vec::new();
     for (name, _, expr) in written {
         match expr.evaluate(scope) {

@@ -1,5 +1,6 @@
 //! Expansion of blocks into instances: one for each node of `on` and each element of `for_each`, with its target and provider.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
@@ -63,8 +64,10 @@ impl Expanded {
                 }
                 match expanded.instances_of(module, resource, &mut warnings) {
                     Ok(Expansion::Instances(nodes, found)) => {
-                        let selected = nodes.iter().map(|node| (node.clone(), Vec::new()));
-                        expanded.by_node.insert(Arc::new(address), selected.collect());
+                        if !nodes.is_empty() {
+                            let selected = nodes.iter().map(|node| (node.clone(), Vec::new()));
+                            expanded.by_node.insert(Arc::new(address), selected.collect());
+                        }
                         instances.extend(found);
                     }
                     Ok(Expansion::Open(reason)) => {
@@ -168,6 +171,7 @@ impl Expanded {
     /// Sorts and indexes all instances.
     fn index_instances(&mut self, mut instances: Vec<Instance>) {
         instances.sort_by(|a, b| a.address.cmp(&b.address));
+        instances.shrink_to_fit();
         self.index.clear();
         self.by_resource.clear();
         for (i, instance) in instances.iter().enumerate() {
@@ -198,7 +202,7 @@ impl Expanded {
     fn instances_of(
         &self,
         module: usize,
-        resource: &Resource,
+        resource: &Arc<Resource>,
         warnings: &mut Vec<Diagnostic>,
     ) -> Result<Expansion<Instance>, Vec<Diagnostic>> {
         let Entry { provider, resource_type } = self.entry(resource)?;
@@ -214,8 +218,10 @@ impl Expanded {
             Expansion::Instances(nodes, bindings) => (nodes, bindings),
             Expansion::Open(reason) => return Ok(Expansion::Open(reason)),
         };
-        let address = Arc::new(resource.address.within(&self.modules[module].path));
-        let resource = Arc::new(Resource { address, ..resource.clone() });
+        let resource = match self.absolute(module, &resource.address) {
+            Cow::Borrowed(_) => resource.clone(),
+            Cow::Owned(address) => Arc::new(Resource { address: Arc::new(address), ..Resource::clone(resource) }),
+        };
         let instance = |binding: Binding| {
             let target = match (resource_type.declaration().target_kind, &binding.node) {
                 (TargetKind::Node, Some(node)) => Target::Node(node.clone()),

@@ -1,13 +1,14 @@
 //! The owners of objects.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::expand::Instance;
 use crate::model::{Address, Diagnostic, error_codes};
 
-/// The instance that owns each object, by target and identity.
+/// The instance that owns each object, by target and identity. Clones share the owners until one of them claims another object.
 #[derive(Clone, Default)]
-pub(crate) struct Owners(HashMap<(String, String), Address>);
+pub(crate) struct Owners(Arc<HashMap<String, HashMap<String, Address>>>);
 
 impl Owners {
     /// Records `instance` as the owner of the object.
@@ -15,13 +16,21 @@ impl Owners {
     /// # Errors
     /// Returns the address of the other instance that owns it.
     pub fn claim(&mut self, instance: &Instance, identity: String) -> Result<(), Address> {
-        let owner = self.0.entry((instance.target.name().to_owned(), identity)).or_insert(instance.address.clone());
-        if *owner == instance.address { Ok(()) } else { Err(owner.clone()) }
+        let target = instance.target.name();
+        match self.of(target, &identity) {
+            Some(owner) if *owner == instance.address => Ok(()),
+            Some(owner) => Err(owner.clone()),
+            None => {
+                let owners = Arc::make_mut(&mut self.0).entry(target.to_owned()).or_default();
+                owners.insert(identity, instance.address.clone());
+                Ok(())
+            }
+        }
     }
 
     /// Returns the instance that owns the object.
     pub fn of(&self, target: &str, identity: &str) -> Option<&Address> {
-        self.0.get(&(target.to_owned(), identity.to_owned()))
+        self.0.get(target)?.get(identity)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The scope of an instance: the values of the references in its expressions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::configuration::expand::{Binding, Expanded, Module, Stage};
@@ -8,7 +8,7 @@ pub(crate) use crate::configuration::values::Values;
 use crate::expression::{Expr, Files, Reference, Scope, Unresolved};
 use crate::manifest::environment::environment_value;
 use crate::manifest::{each_value, node_value};
-use crate::model::{Address, Diagnostic, ResourceAddress, Value};
+use crate::model::{Address, Diagnostic, ResourceAddress, Value, ValueMap};
 
 /// The scope of the expressions of one instance.
 pub(crate) struct InstanceScope<'a> {
@@ -42,7 +42,7 @@ impl<'a> InstanceScope<'a> {
             return match self.module().manifest.resources.contains_key(resource) {
                 true if !self.expanded.is_expanded(&absolute) => Ok(Value::Unknown),
                 // `on` selects no node, or `for_each` is empty.
-                true => Ok(Value::Map(BTreeMap::new())),
+                true => Ok(Value::Map(ValueMap::new())),
                 false => Err(self.no_resource(resource)),
             };
         };
@@ -71,7 +71,7 @@ impl<'a> InstanceScope<'a> {
     }
 
     /// Returns the instances by every key that an index accepts, see [`instance_by_key`].
-    fn by_any_key(&self, resource: &ResourceAddress, instances: &[usize]) -> BTreeMap<String, Value> {
+    fn by_any_key(&self, resource: &ResourceAddress, instances: &[usize]) -> ValueMap {
         let instance = |i: &usize| &self.expanded.instances[*i];
         let on_node = on_same_node(self.expanded, resource, &self.binding).unwrap_or_default().iter().map(instance);
         let of_node = on_node.filter_map(|i| Some((i.binding.each.as_ref()?.0.clone(), self.value_of(&i.address))));
@@ -83,15 +83,15 @@ impl<'a> InstanceScope<'a> {
     /// Returns the attributes of an instance. Each attribute of its type is present: unknown if the instance is not evaluated yet, null if it is not set.
     fn value_of(&self, address: &Address) -> Value {
         let known = self.values.get(address).or_else(|| self.expanded.static_data.values().get(address)).cloned();
-        let Some(instance) = self.expanded.instance(address) else { return known.unwrap_or(Value::Unknown) };
+        let Some(instance) = self.expanded.instance(address) else { return known.map_or(Value::Unknown, Value::Map) };
         let absent = if known.is_some() { Value::Null } else { Value::Unknown };
-        let mut value = known.unwrap_or_else(|| Value::Map(BTreeMap::new()));
-        if let Value::Map(map) = &mut value {
-            for attribute in &instance.resource_type.schema().attributes {
-                map.entry(attribute.name.to_owned()).or_insert_with(|| attribute.mark(absent.clone()));
+        let mut attributes = known.unwrap_or_default();
+        for attribute in &instance.resource_type.schema().attributes {
+            if !attributes.contains_key(attribute.name) {
+                attributes.insert(attribute.name.to_owned(), attribute.mark(absent.clone()));
             }
         }
-        value
+        Value::Map(attributes)
     }
 
     fn no_resource(&self, resource: &ResourceAddress) -> Unresolved {

@@ -99,9 +99,8 @@ impl StaticValues {
 /// Adds an unknown value for each attribute that the provider computes.
 pub(crate) fn with_unknown(instance: &Instance, mut attributes: Attributes) -> Attributes {
     for attribute in instance.resource_type.schema().attributes.iter().filter(|a| a.computed) {
-        let value = attributes.entry(attribute.name.to_owned()).or_default();
-        if value.is_null() {
-            *value = attribute.mark(Value::Unknown);
+        if attributes.get(attribute.name).is_none_or(Value::is_null) {
+            attributes.insert(attribute.name.to_owned(), attribute.mark(Value::Unknown));
         }
     }
     attributes

@@ -1,13 +1,12 @@
 //! The known attributes of instances.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::HashMap;
 
-use crate::model::{Address, Value};
+use crate::model::{Address, Attributes, Value};
 
 /// The known attributes of each instance.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Values(HashMap<Address, Arc<Value>>);
+pub(crate) struct Values(HashMap<Address, Attributes>);
 
 static NO_VALUES: std::sync::LazyLock<Values> = std::sync::LazyLock::new(Values::default);
 
@@ -18,21 +17,24 @@ impl Values {
     }
 
     /// Inserts the attributes of an instance. A sealed value becomes a retained one: only the last apply knew it.
-    pub fn insert(&mut self, address: Address, attributes: BTreeMap<String, Value>) {
-        let unseal = |value: Value| if value.is_sealed() { Value::Retained.sensitive() } else { value };
-        let attributes = attributes.into_iter().map(|(name, value)| (name, unseal(value))).collect();
-        self.0.insert(address, Arc::new(Value::Map(attributes)));
+    pub fn insert(&mut self, address: Address, mut attributes: Attributes) {
+        if attributes.values().any(Value::is_sealed) {
+            let sealed = attributes.values_mut().filter(|value| value.is_sealed());
+            sealed.for_each(|value| *value = Value::Retained.sensitive());
+        }
+        self.0.insert(address, attributes);
     }
 
     /// Sets some attributes of an instance whose attributes are known. The others keep their values.
-    pub fn extend(&mut self, address: &Address, attributes: BTreeMap<String, Value>) {
-        if let Some(Value::Map(known)) = self.get(address).cloned() {
-            self.insert(address.clone(), known.into_iter().chain(attributes).collect());
+    pub fn extend(&mut self, address: &Address, attributes: Attributes) {
+        if let Some(mut known) = self.get(address).cloned() {
+            known.extend(attributes);
+            self.insert(address.clone(), known);
         }
     }
 
-    pub fn get(&self, address: &Address) -> Option<&Value> {
-        self.0.get(address).map(AsRef::as_ref)
+    pub fn get(&self, address: &Address) -> Option<&Attributes> {
+        self.0.get(address)
     }
 
     /// Returns the values of these instances only. The values are shared, because they can be many and large.
@@ -50,10 +52,10 @@ mod tests {
     fn a_subset_shares_its_values_and_holds_no_others() {
         let mut all = Values::default();
         let [a, b]: [Address; 2] = ["t.x[\"a\"]", "t.x[\"b\"]"].map(|address| address.parse().unwrap());
-        all.insert(a.clone(), BTreeMap::from([("content".to_owned(), Value::from("large"))]));
-        all.insert(b.clone(), BTreeMap::new());
+        all.insert(a.clone(), Attributes::from([("content".to_owned(), Value::from("large"))]));
+        all.insert(b.clone(), Attributes::new());
         let part = all.only([&a]);
-        assert!(std::ptr::eq(part.get(&a).unwrap(), all.get(&a).unwrap()));
+        assert!(std::ptr::eq(&part.get(&a).unwrap()["content"], &all.get(&a).unwrap()["content"]));
         assert_eq!(part.get(&b), None);
     }
 }

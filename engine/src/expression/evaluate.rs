@@ -15,7 +15,7 @@ use super::{Expr, ExprNode, Place, Reference, Scope, Unresolved, arithmetic};
 use crate::model::convert::{to_bool, to_text};
 use crate::model::number::{integer, parse_number};
 use crate::model::value::{RevealedValues, Secrecy};
-use crate::model::{Diagnostic, Value, suggest};
+use crate::model::{Diagnostic, Value, ValueMap, suggest};
 
 /// The maximum length of a chain of attributes and indices, because the evaluator is recursive.
 const MAX_OPERATORS: usize = 256;
@@ -88,7 +88,7 @@ pub(super) struct Evaluator<'a> {
     pub(super) scope: &'a dyn Scope,
     pub(super) place: &'a Place,
     /// The variables of a template. A template has no other references.
-    pub(super) template_variables: Option<&'a BTreeMap<String, Value>>,
+    pub(super) template_variables: Option<&'a ValueMap>,
     /// The variables of the enclosing `for` expressions, innermost last.
     pub(super) bound: Vec<(String, Arc<Value>)>,
 }
@@ -162,7 +162,7 @@ impl<'a> Evaluator<'a> {
                 (key, value) => Err([key.err(), value.err()].into_iter().flatten().flatten().collect()),
             }
         }))?;
-        let (mut map, mut secrecy) = (BTreeMap::new(), Secrecy::default());
+        let (mut map, mut secrecy) = (ValueMap::new(), Secrecy::default());
         for (key, value) in members {
             secrecy.add(&key.secrecy());
             if let Some(pending) = pending([&key]) {
@@ -294,7 +294,7 @@ impl<'a> Evaluator<'a> {
                 }
             }
         }
-        let result = if comprehension.key_expr.is_some() { Value::Map(map) } else { Value::List(list) };
+        let result = if comprehension.key_expr.is_some() { Value::Map(map.into()) } else { Value::List(list) };
         Ok(result.with(&secrecy))
     }
 

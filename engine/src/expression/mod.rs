@@ -207,7 +207,7 @@ impl Expr {
             ExprNode::Map(members) => members
                 .iter()
                 .map(|(name, _, member)| Some((name.clone(), member.as_literal()?)))
-                .collect::<Option<BTreeMap<_, _>>>()
+                .collect::<Option<_>>()
                 .map(Value::Map),
             ExprNode::Expression(_) | ExprNode::Template(_) => None,
         }

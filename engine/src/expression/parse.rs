@@ -49,7 +49,9 @@ fn simplest(template: Template, place: Place) -> ExprNode {
     {
         return ExprNode::Expression(Box::new(Parsed { syntax: interpolation.expr, place }));
     }
-    ExprNode::Template(Box::new(Parsed { syntax: template, place }))
+    // The parser leaves room for more elements, which are large.
+    let syntax = template.into_iter().collect();
+    ExprNode::Template(Box::new(Parsed { syntax, place }))
 }
 
 fn syntax_error(text: &str, error: &parser::Error, place: &Place) -> Diagnostic {

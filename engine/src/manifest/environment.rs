@@ -1,7 +1,5 @@
 //! `[environments.NAME]`: the values that differ between the places to which one manifest is applied.
 
-use std::collections::BTreeMap;
-
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -94,5 +92,5 @@ impl Manifest {
 /// Returns the value of `environment` in an expression. Without a chosen environment, its name is unknown.
 pub(crate) fn environment_value(manifest: &Manifest) -> Value {
     let name = manifest.environment.as_ref().map_or(Value::Unknown, |name| Value::from(name.as_str()));
-    Value::Map(BTreeMap::from([("name".to_owned(), name)]))
+    Value::Map([("name".to_owned(), name)].into())
 }

@@ -95,7 +95,7 @@ pub struct Manifest {
     /// The chosen environment.
     pub environment: Option<EnvironmentName>,
     /// `[resource.TYPE.NAME]` and `[data.TYPE.NAME]`
-    pub resources: BTreeMap<ResourceAddress, Resource>,
+    pub resources: BTreeMap<Arc<ResourceAddress>, Arc<Resource>>,
     /// `[check.NAME]`
     pub checks: BTreeMap<String, Check>,
     /// `[policy.NAME]`
@@ -154,10 +154,10 @@ impl Manifest {
     /// Returns the block of a resource of this manifest or of one of its modules.
     pub fn resource(&self, address: &ResourceAddress) -> Option<&Resource> {
         if address.module.is_root() {
-            return self.resources.get(address);
+            return self.resources.get(address).map(AsRef::as_ref);
         }
         let own = ResourceAddress { module: ModulePath::root(), ..address.clone() };
-        self.module(&address.module)?.resources.get(&own)
+        self.module(&address.module)?.resource(&own)
     }
 
     /// Returns the addresses of all modules and resources, without keys.

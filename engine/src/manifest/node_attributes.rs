@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::NodeBlock;
 use crate::expression::Scope as ReferenceScope;
 use crate::model::convert::{to_bool, to_number, to_text};
-use crate::model::{Diagnostic, Node, NodeName, Span, Transport, Value};
+use crate::model::{Diagnostic, Node, NodeName, Span, Transport, Value, ValueMap};
 
 /// Returns the value of `node` in an expression, and of each member of `nodes`.
 pub fn node_value(node: &Node) -> Value {
@@ -168,14 +168,14 @@ impl Fields<'_> {
         keys
     }
 
-    fn vars(&mut self) -> BTreeMap<String, Value> {
-        let Some((value, span)) = self.values.remove("vars") else { return BTreeMap::new() };
+    fn vars(&mut self) -> ValueMap {
+        let Some((value, span)) = self.values.remove("vars") else { return ValueMap::new() };
         let secrecy = value.secrecy();
         match value.as_map() {
             Some(map) => map.iter().map(|(key, value)| (key.clone(), value.clone().with(&secrecy))).collect(),
             None => {
                 self.invalid("vars", span, "a table");
-                BTreeMap::new()
+                ValueMap::new()
             }
         }
     }

@@ -178,7 +178,10 @@ impl<'a> Reader<'a> {
     /// Returns the addresses of a list.
     pub(crate) fn addresses(&mut self, entry: Option<Entry<'a>>) -> Vec<(Pattern, Span)> {
         let texts = self.texts(entry);
-        texts.into_iter().filter_map(|(text, span)| Some((self.parse_address(&text, span)?, span))).collect()
+        let addresses = texts.into_iter().filter_map(|(text, span)| Some((self.parse_address(&text, span)?, span)));
+        let mut addresses: Vec<_> = addresses.collect();
+        addresses.shrink_to_fit();
+        addresses
     }
 
     /// Returns an address.

@@ -34,9 +34,10 @@ pub(super) fn read_all<'a>(loader: &mut Loader, reader: &mut Reader<'a>, entry: 
 
 fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, address: ResourceAddress, table: &'a Spanned<DeValue<'a>>) {
     let Some(mut fields) = reader.fields(table, &format!("`{address}`")) else { return };
+    let address = Arc::new(address);
     let mut resource = Resource {
         span: reader.span(table.span()),
-        address: Arc::new(address.clone()),
+        address: address.clone(),
         on: reader.optional_expr(fields.take("on")),
         for_each: reader.optional_expr(fields.take("for_each")),
         depends_on: reader.addresses(fields.take("depends_on")),
@@ -56,7 +57,7 @@ fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, address: ResourceAddre
         Mode::Data => refuse(reader, &mut fields, &["restart_on", "lifecycle"]),
     }
     resource.attributes = reader.attributes(fields.rest());
-    loader.manifest.resources.insert(address, resource);
+    loader.manifest.resources.insert(address, Arc::new(resource));
 }
 
 fn refuse<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>, names: &[&'static str]) {

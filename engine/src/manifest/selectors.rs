@@ -1,13 +1,13 @@
 //! Evaluation of the selectors `on` and `for_each`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Inventory;
 use crate::expression::{Expr, Reference, Scope as ReferenceScope};
 use crate::model::convert::to_text;
 use crate::model::diagnostic::quoted_list;
-use crate::model::{Diagnostic, Node, NodeName, Span, Value, error_codes, nearest, suggest};
+use crate::model::{Diagnostic, Node, NodeName, Span, Value, ValueMap, error_codes, nearest, suggest};
 
 /// Returns the nodes that `on` selects, in the order of the inventory, and a warning if it selects none.
 ///
@@ -60,7 +60,7 @@ fn named<'n>(names: &[Value], span: Span, inventory: &'n Inventory) -> Result<Ve
 
 /// Returns the nodes with any role of `{ role = … }` or `{ roles = […] }`. A role that no node has is an error, unless `allow_empty` is true.
 fn with_roles<'n>(
-    selector: &BTreeMap<String, Value>,
+    selector: &ValueMap,
     span: Span,
     inventory: &'n Inventory,
 ) -> Result<Vec<&'n Arc<Node>>, Vec<Diagnostic>> {
@@ -92,7 +92,7 @@ fn with_roles<'n>(
 }
 
 /// Returns the roles of a selector.
-fn roles(selector: &BTreeMap<String, Value>, span: Span) -> Result<Vec<String>, Vec<Diagnostic>> {
+fn roles(selector: &ValueMap, span: Span) -> Result<Vec<String>, Vec<Diagnostic>> {
     let values = ["role", "roles"].into_iter().filter_map(|key| selector.get(key));
     let roles: Option<Vec<String>> = values
         .flat_map(|value| match value {

@@ -13,7 +13,7 @@ use super::resource::conditions;
 use super::{ObjectAttribute, Variable, VariableType};
 use crate::expression::{literal_number, set};
 use crate::model::convert::{to_bool, to_number, to_text};
-use crate::model::{Diagnostic, Span, Value, nearest};
+use crate::model::{Diagnostic, Span, Value, ValueMap, nearest};
 
 pub(super) fn read<'a>(loader: &mut Loader, reader: &mut Reader<'a>, name: &str, table: &'a Spanned<DeValue<'a>>) {
     let block = format!("the variable `{name}`");
@@ -252,12 +252,8 @@ impl VariableType {
     }
 }
 
-fn object(
-    attributes: &BTreeMap<String, ObjectAttribute>,
-    mut map: BTreeMap<String, Value>,
-    path: &str,
-) -> Result<Value, String> {
-    let mut object = BTreeMap::new();
+fn object(attributes: &BTreeMap<String, ObjectAttribute>, mut map: ValueMap, path: &str) -> Result<Value, String> {
+    let mut object = ValueMap::new();
     for (name, ObjectAttribute { kind, default }) in attributes {
         let value = match (map.remove(name), default) {
             (None | Some(Value::Null), Some(default)) => default.clone(),
@@ -266,12 +262,12 @@ fn object(
         };
         object.insert(name.clone(), value);
     }
-    match map.into_keys().next() {
+    match map.keys().next() {
         None => Ok(Value::Map(object)),
         Some(unknown) => {
             let names = attributes.keys().map(String::as_str);
-            let hint = nearest(&unknown, names).map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"));
-            Err(format!("unknown attribute `{}`{hint}", join(path, &unknown)))
+            let hint = nearest(unknown, names).map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"));
+            Err(format!("unknown attribute `{}`{hint}", join(path, unknown)))
         }
     }
 }

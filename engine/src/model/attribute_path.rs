@@ -1,9 +1,8 @@
 //! Paths to attributes: `content`, `manifest.spec.replicas`, `labels["example.org/a"]`, `containers[0].image`.
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use crate::model::{Kind, Schema, Value, suggest};
+use crate::model::{Kind, Schema, Value, ValueMap, suggest};
 
 /// The path to a value in the attributes of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,13 +88,13 @@ impl AttributePath {
 
     /// Copies the value at the path from `from` to `to`. If `from` has no value there, it is removed from `to`. With `create_missing`, missing tables are
     /// created in `to`, and a missing value is copied as null.
-    pub(crate) fn copy(&self, from: &BTreeMap<String, Value>, to: &mut BTreeMap<String, Value>, create_missing: bool) {
+    pub(crate) fn copy(&self, from: &ValueMap, to: &mut ValueMap, create_missing: bool) {
         let Some((PathStep::Name(first), rest)) = self.0.split_first() else { return };
         copy_member(first, rest, from, to, create_missing);
     }
 
     /// Removes the value at the path from `attributes`.
-    pub fn remove(&self, attributes: &mut BTreeMap<String, Value>) {
+    pub fn remove(&self, attributes: &mut ValueMap) {
         let Some((PathStep::Name(first), rest)) = self.0.split_first() else { return };
         if rest.is_empty() {
             attributes.remove(first);
@@ -123,20 +122,14 @@ fn remove_inside(steps: &[PathStep], value: &mut Value) {
     }
 }
 
-fn copy_member(
-    name: &str,
-    rest: &[PathStep],
-    from: &BTreeMap<String, Value>,
-    to: &mut BTreeMap<String, Value>,
-    create_missing: bool,
-) {
+fn copy_member(name: &str, rest: &[PathStep], from: &ValueMap, to: &mut ValueMap, create_missing: bool) {
     match (rest.is_empty(), from.get(name)) {
         (true, Some(value)) => _ = to.insert(name.to_owned(), value.clone()),
         (true, None) if create_missing => _ = to.insert(name.to_owned(), Value::Null),
         (true, None) => _ = to.remove(name),
         (false, found) => {
             if create_missing && !to.contains_key(name) {
-                to.insert(name.to_owned(), Value::Map(BTreeMap::new()));
+                to.insert(name.to_owned(), Value::Map(ValueMap::new()));
             }
             if let Some(inside) = to.get_mut(name) {
                 copy_inside(rest, found.unwrap_or(&Value::Null), inside, create_missing);
@@ -150,7 +143,7 @@ fn copy_inside(steps: &[PathStep], from: &Value, to: &mut Value, create_missing:
         *to = from.clone();
         return;
     };
-    let empty = BTreeMap::new();
+    let empty = ValueMap::new();
     match (first, to) {
         (step, to) if create_missing && from.as_list().is_some() => {
             fill_list(step, rest, from.as_list().unwrap_or_default(), to)
@@ -194,8 +187,8 @@ fn fill_list(step: &PathStep, rest: &[PathStep], from: &[Value], to: &mut Value)
     }
     if items[target].is_null() {
         let name = match step {
-            PathStep::Name(name) => BTreeMap::from([("name".to_owned(), Value::from(name.as_str()))]),
-            PathStep::Index(_) => BTreeMap::new(),
+            PathStep::Name(name) => ValueMap::from([("name".to_owned(), Value::from(name.as_str()))]),
+            PathStep::Index(_) => ValueMap::new(),
         };
         items[target] = Value::Map(name);
     }
@@ -208,7 +201,7 @@ mod tests {
     use crate::model::Attribute;
     use serde_json::json;
 
-    fn map(json: serde_json::Value) -> BTreeMap<String, Value> {
+    fn map(json: serde_json::Value) -> ValueMap {
         Value::from(json).as_map().cloned().unwrap()
     }
 
@@ -293,15 +286,15 @@ mod tests {
         assert_eq!(copied("m.spec.c[0].image")["c"][0]["image"], "2");
         assert_eq!(copied("m.other.deep")["replicas"], 1);
 
-        let mut filled = BTreeMap::new();
+        let mut filled = ValueMap::new();
         "m.spec.replicas".parse::<AttributePath>().unwrap().copy(&from, &mut filled, true);
         "m.spec.gone".parse::<AttributePath>().unwrap().copy(&from, &mut filled, true);
         assert_eq!(Value::Map(filled).to_json().unwrap(), json!({"m": {"spec": {"replicas": 3, "gone": null}}}));
-        let mut filled = BTreeMap::new();
+        let mut filled = ValueMap::new();
         "m.spec.c[\"a\"].image".parse::<AttributePath>().unwrap().copy(&from, &mut filled, true);
         let items = Value::Map(filled).to_json().unwrap()["m"]["spec"]["c"].clone();
         assert_eq!(items, json!([{"name": "a", "image": "1"}]));
-        let mut filled = BTreeMap::new();
+        let mut filled = ValueMap::new();
         "m.spec.c[1].image".parse::<AttributePath>().unwrap().copy(&from, &mut filled, true);
         assert_eq!(Value::Map(filled).to_json().unwrap()["m"]["spec"]["c"], json!([null, {"image": "1"}]));
     }

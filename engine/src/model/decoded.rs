@@ -1,12 +1,12 @@
 //! The decoded state. The crate of the state stores addresses as text and machines as JSON; nothing else in the engine parses recorded addresses.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::Arc;
 
 use moorfast_state::{Intent, Record, Snapshot};
 
-use super::address::Address;
+use super::address::{Address, ResourceAddress};
 use super::{Machine, NodeConnection, NodeName};
 
 /// The member of a recorded machine that has the connection to it.
@@ -30,11 +30,17 @@ pub struct Decoded<'s> {
 impl<'s> Decoded<'s> {
     /// Decodes the entries of `state`.
     pub fn of(state: &'s Snapshot) -> Self {
-        let mut decoded = Self::default();
+        Self::sharing(state, [])
+    }
+
+    /// Decodes the entries of `state`. Addresses share the `known` resources.
+    pub(crate) fn sharing<'k>(state: &'s Snapshot, known: impl IntoIterator<Item = &'k Arc<ResourceAddress>>) -> Self {
+        let mut decoded = Self { records: Vec::with_capacity(state.records.len()), ..Self::default() };
+        let mut resources = SharedResources(known.into_iter().cloned().collect());
         for record in state.records.values() {
-            match record.address.parse() {
-                Ok(address) => decoded.records.push((address, Recorded::from(record.clone()))),
-                Err(_) => decoded.invalid_records.push(&record.address),
+            match resources.parse(&record.address) {
+                Some(address) => decoded.records.push((address, Recorded::of(record.clone(), &mut resources))),
+                None => decoded.invalid_records.push(&record.address),
             }
         }
         // An intent without a valid address is of no instance, so it stays open.
@@ -58,6 +64,21 @@ impl<'s> Decoded<'s> {
     }
 }
 
+/// The resources of parsed addresses. Each is in memory once, because a state names it many times.
+#[derive(Default)]
+struct SharedResources(HashSet<Arc<ResourceAddress>>);
+
+impl SharedResources {
+    fn parse(&mut self, text: &str) -> Option<Address> {
+        let Address { resource, key } = text.parse().ok()?;
+        if let Some(known) = self.0.get(&resource) {
+            return Some(known.instance(key));
+        }
+        self.0.insert(resource.clone());
+        Some(Address { resource, key })
+    }
+}
+
 /// A record with its addresses. Clones share the data.
 #[derive(Clone, Debug)]
 pub struct Recorded {
@@ -67,6 +88,14 @@ pub struct Recorded {
 }
 
 impl Recorded {
+    fn of(record: Arc<Record>, resources: &mut SharedResources) -> Self {
+        // A text that is not an address is of no instance, so it orders nothing.
+        let dependencies = record.dependencies.iter().filter_map(|dependency| resources.parse(dependency)).collect();
+        let of_pending = |pending: &Record| Self::of(Arc::new(pending.clone()), resources);
+        let pending = record.pending.iter().map(of_pending).collect();
+        Self { record, dependencies, pending }
+    }
+
     /// Returns the addresses of the dependencies.
     pub fn dependencies(&self) -> &[Address] {
         &self.dependencies
@@ -105,10 +134,7 @@ pub(crate) fn rename<'r>(records: impl Iterator<Item = &'r mut Recorded>, moved:
 
 impl From<Record> for Recorded {
     fn from(record: Record) -> Self {
-        // A text that is not an address is of no instance, so it orders nothing.
-        let dependencies = record.dependencies.iter().filter_map(|dependency| dependency.parse().ok()).collect();
-        let pending = record.pending.iter().cloned().map(Recorded::from).collect();
-        Self { record: Arc::new(record), dependencies, pending }
+        Self::of(Arc::new(record), &mut SharedResources::default())
     }
 }
 

@@ -40,5 +40,5 @@ pub use read_attributes::{ReadAttributes, recorded_values};
 pub use schema::{Attribute, ConformErrors, DURATION_EXAMPLES, Kind, Schema, conform, parse_duration};
 pub use sealed::{Mark, seal_attributes, unseal};
 pub use untrusted::is_inside;
-pub use value::{Attributes, Secret, Value};
+pub use value::{Attributes, Secret, Value, ValueMap};
 pub use yaml::{YamlDocument, YamlError, yaml_document, yaml_documents};

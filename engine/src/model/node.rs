@@ -1,11 +1,10 @@
 //! The nodes of the inventory.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Value;
+use crate::model::ValueMap;
 
 /// The name of a node in the inventory: `gpu01`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -60,7 +59,7 @@ pub struct Node {
     /// The roles for selection with `on = { role = "worker" }`.
     pub roles: Vec<String>,
     /// Custom values, available as `node.vars.NAME`.
-    pub vars: BTreeMap<String, Value>,
+    pub vars: ValueMap,
 }
 
 impl Node {
@@ -77,7 +76,7 @@ impl Node {
             transport: Transport::Ssh,
             sudo: true,
             roles: Vec::new(),
-            vars: BTreeMap::new(),
+            vars: ValueMap::new(),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Value;
 use super::yaml::{YamlDocument, YamlError, yaml_documents};
+use super::{Value, ValueMap};
 
 /// An object of a Kubernetes manifest, with the place where it is written, for messages.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,7 +106,7 @@ fn items(object: Value) -> impl Iterator<Item = Value> {
 ///
 /// # Errors
 /// If an object has no kind or no name, or if one object is written twice: the reason in one line, with the places.
-pub fn objects_by_key(documents: impl IntoIterator<Item = ObjectDocument>) -> Result<BTreeMap<String, Value>, String> {
+pub fn objects_by_key(documents: impl IntoIterator<Item = ObjectDocument>) -> Result<ValueMap, String> {
     let mut found: BTreeMap<Identity, ObjectDocument> = BTreeMap::new();
     let mut same_key: BTreeMap<String, usize> = BTreeMap::new();
     for document in documents {
@@ -131,7 +131,7 @@ mod tests {
     fn keys(text: &str) -> Result<Vec<String>, String> {
         let documents = object_documents(text).unwrap().into_iter();
         let placed = documents.map(|d| ObjectDocument { object: d.value, place: format!("line {}", d.line) });
-        Ok(objects_by_key(placed)?.into_keys().collect())
+        Ok(objects_by_key(placed)?.keys().cloned().collect())
     }
 
     fn object(version: &str, kind: &str, metadata: &str) -> String {

@@ -112,7 +112,7 @@ impl Value {
         match map.get(SENSITIVE_KEY) {
             Some(Value::String(digest)) => map.len() == 1 && digest.starts_with("blake3:"),
             Some(Value::Bool(true)) => {
-                map.len() == 2 && [UNKNOWN_KEY, RETAINED_KEY].iter().any(|key| map.contains_key(*key))
+                map.len() == 2 && [UNKNOWN_KEY, RETAINED_KEY].iter().any(|key| map.contains_key(key))
             }
             _ => false,
         }
@@ -121,7 +121,9 @@ impl Value {
 
 /// Seals `attributes` for a plan or a state. Nulls are omitted, because they count as not set.
 pub fn seal_attributes(attributes: &Attributes, key: &SealKey) -> Map<String, Json> {
-    attributes.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), v.seal(key))).collect()
+    let mut sealed = Map::with_capacity(attributes.len());
+    sealed.extend(attributes.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), v.seal(key))));
+    sealed
 }
 
 /// Returns the value of a sealed value. `stand_in` returns the value in place of a mark.

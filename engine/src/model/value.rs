@@ -1,7 +1,9 @@
 //! Values, which can be unknown or sensitive.
 
+mod map;
+
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,8 +12,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::model::number::{canonical, integer};
 
+pub use map::ValueMap;
+
 /// The attributes of a resource by name.
-pub type Attributes = BTreeMap<String, Value>;
+pub type Attributes = ValueMap;
 
 /// A value in a manifest, a record or an observed object.
 #[derive(Clone, PartialEq, Default)]
@@ -28,7 +32,7 @@ pub enum Value {
     /// An ordered list.
     List(Vec<Value>),
     /// A map or an object, ordered by key.
-    Map(BTreeMap<String, Value>),
+    Map(ValueMap),
     /// A value that is known only after apply.
     Unknown,
     /// A value that the last apply used and that cannot be read again, such as an expired bootstrap token. A retained attribute does not change its resource.
@@ -121,7 +125,8 @@ fn wipe(value: &mut Value) {
     match value {
         Value::String(text) => text.zeroize(),
         Value::List(items) => items.iter_mut().for_each(wipe),
-        Value::Map(map) => map.values_mut().for_each(wipe),
+        // The last of several copies is cleared.
+        Value::Map(map) => map.unshared().for_each(wipe),
         _ => {}
     }
 }
@@ -291,7 +296,7 @@ impl Value {
     }
 
     /// Returns the members of a map, sensitive or not.
-    pub fn as_map(&self) -> Option<&BTreeMap<String, Value>> {
+    pub fn as_map(&self) -> Option<&ValueMap> {
         match self.reveal() {
             Value::Map(map) => Some(map),
             _ => None,
@@ -388,8 +393,8 @@ impl<T: Into<Value>> From<Vec<T>> for Value {
     }
 }
 
-impl From<BTreeMap<String, Value>> for Value {
-    fn from(map: BTreeMap<String, Value>) -> Self {
+impl From<ValueMap> for Value {
+    fn from(map: ValueMap) -> Self {
         Value::Map(map)
     }
 }

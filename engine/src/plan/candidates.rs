@@ -12,7 +12,7 @@ use super::readings::{ReadingKey, Readings};
 use super::superseded::{SupersededObject, superseded};
 use super::triggers::{Trigger, triggers};
 use crate::configuration::expand::Instance;
-use crate::model::{Address, Attributes, Recorded, Value};
+use crate::model::{Address, Attributes, Recorded};
 use crate::provider::{Class, Dependency, Observed, PlanRequest, ProviderError};
 
 /// An instance for which its provider makes a proposal. The request to the provider has its attributes and its record.
@@ -138,8 +138,7 @@ fn planned_dependencies(inputs: &Inputs, draft: &Draft, instance: &Instance) -> 
         return Vec::new();
     }
     let planned = |address: &Address| {
-        let known = draft.values.get(address).and_then(Value::as_map);
-        let desired = known.or_else(|| inputs.static_values.get(address))?.clone();
+        let desired = draft.values.get(address).or_else(|| inputs.static_values.get(address))?.clone();
         let change = draft.change(address);
         let objects = change.map(|change| change.objects.clone()).unwrap_or_default();
         Some(Dependency { address: address.clone(), action: change.map(|change| change.action), objects, desired })
@@ -152,6 +151,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::model::Value;
     use crate::plan::samples::{Configuration, address, file, prior, recorded_file};
 
     const A: &str = "mem_file.a[\"n1\"]";

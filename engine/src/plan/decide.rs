@@ -169,19 +169,26 @@ fn known_values(
     desired: Attributes,
     planned: Attributes,
 ) -> Attributes {
-    let mut values: Attributes = planned.into_iter().filter(|(_, value)| !value.is_null()).collect();
-    for (name, value) in desired.into_iter().filter(|(_, value)| !value.is_null()) {
-        values.entry(name).or_insert(value);
-    }
+    let mut values = planned;
+    values.retain(|_, value| !value.is_null());
+    add_missing(&mut values, desired.iter().filter(|(_, value)| !value.is_null()));
     if matches!(action, Action::Create | Action::Replace | Action::ReplaceCreateFirst) {
         return with_unknown(instance, values);
     }
-    for (name, value) in observed.into_iter().flat_map(|observed| &observed.attributes) {
+    let Some(Observed { attributes, .. }) = observed else { return values };
+    add_missing(&mut values, attributes.iter());
+    // The attributes of an unchanged object are in memory once. Equal sensitive values can have different parts, which messages must not show.
+    let is_observed = values == *attributes && !values.values().any(Value::is_sensitive);
+    if is_observed { attributes.clone() } else { values }
+}
+
+/// Adds the entries of `more` whose names `values` does not have.
+fn add_missing<'m>(values: &mut Attributes, more: impl Iterator<Item = (&'m String, &'m Value)>) {
+    for (name, value) in more {
         if !values.contains_key(name) {
             values.insert(name.clone(), value.clone());
         }
     }
-    values
 }
 
 /// Returns the error for a removal that the lifecycle forbids: of the whole instance, or of these objects.

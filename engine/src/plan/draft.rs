@@ -52,6 +52,13 @@ impl Draft {
         Self { machines, owners, warnings, ..Self::default() }
     }
 
+    /// Reserves room for the decisions about this many instances.
+    pub(super) fn reserve(&mut self, instances: usize) {
+        self.changes.reserve_exact(instances);
+        self.items.reserve(instances);
+        self.places.reserve(instances);
+    }
+
     pub(super) fn add(&mut self, decision: Decision) {
         let Decision { change, drift, item, values } = decision;
         let address = change.address.clone();

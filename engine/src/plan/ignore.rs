@@ -29,7 +29,7 @@ impl Expanded {
     ) -> Vec<AttributePath> {
         let named = |(text, _): &(String, Span)| match text.as_str() {
             "all" => {
-                let known = observed.keys().filter(|name| desired.contains_key(*name));
+                let known = observed.keys().filter(|name| desired.contains_key(name));
                 known.map(|name| AttributePath(vec![PathStep::Name(name.clone())])).collect()
             }
             // A text that is not a path is reported as an error of the manifest.

@@ -10,7 +10,7 @@ use crate::provider::Observed;
 pub(crate) fn merged_attributes(known: Option<&Record>, observed: &Observed, key: &SealKey) -> Map<String, Json> {
     let mut attributes = seal_attributes(&observed.attributes, key);
     let lost =
-        known.into_iter().flat_map(|k| &k.attributes).filter(|(name, _)| !observed.attributes.contains_key(*name));
+        known.into_iter().flat_map(|k| &k.attributes).filter(|(name, _)| !observed.attributes.contains_key(name));
     attributes.extend(lost.map(|(name, value)| (name.clone(), value.clone())));
     attributes
 }

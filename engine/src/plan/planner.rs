@@ -46,6 +46,7 @@ impl Planner<'_> {
         let (mut readings, machines) = self.observe(&mut prior, &selected).await?;
         let warnings = std::mem::take(&mut prior.warnings);
         let mut draft = Draft::new(machines, inputs.static_values.owners(), warnings);
+        draft.reserve(inputs.expanded.instances.len().max(prior.records.len()));
         draft.selected = inputs.options.is_partial().then(|| selected.addresses());
         let decided = self.decide_all(&prior, &selected, &mut readings, &mut draft).await;
         // A refresh records what can be read. An import is complete, or records nothing.

@@ -120,7 +120,7 @@ mod tests {
         Snapshot {
             lineage: serde_json::from_value("x".into()).unwrap(),
             serial: serde_json::from_value(1.into()).unwrap(),
-            records: records.into_iter().map(|record| (record.address.clone(), record)).collect(),
+            records: records.into_iter().map(|record| (record.address.clone(), record.into())).collect(),
             intents: Vec::new(),
             outputs: BTreeMap::new(),
             nodes: BTreeMap::new(),

@@ -31,7 +31,7 @@ trait RequestValues {
 
 impl RequestValues for ReadRequest {
     fn values(&self) -> impl Iterator<Item = &Value> {
-        self.desired.iter().flat_map(Attributes::values)
+        self.desired.iter().flat_map(|attributes| attributes.values())
     }
 }
 
@@ -47,7 +47,7 @@ impl RequestValues for Operation {
             OperationAction::Create(desired) | OperationAction::Update(desired) => Some(desired),
             OperationAction::Delete => None,
         };
-        desired.into_iter().flat_map(Attributes::values).chain(observed(self.observed.as_ref()))
+        desired.into_iter().flat_map(|attributes| attributes.values()).chain(observed(self.observed.as_ref()))
     }
 }
 
@@ -158,11 +158,12 @@ impl Connection for ProtectedConnection {
     }
 
     async fn pending_maintenance(&self) -> Vec<String> {
-        self.connection.pending_maintenance().await.iter().map(|warning| self.secrets.text(warning)).collect()
+        let redaction = self.secrets.redaction();
+        self.connection.pending_maintenance().await.iter().map(|warning| redaction.text(warning)).collect()
     }
 
     async fn maintain(&self) -> Result<(), ProviderError> {
-        self.connection.maintain().await.map_err(|error| self.secrets.error(error))
+        self.connection.maintain().await.map_err(|error| self.secrets.redaction().error(error))
     }
 
     async fn removal_consequences(

@@ -108,7 +108,7 @@ impl PlanRequest {
     /// the attributes `contents`.
     pub fn overwrite(&self, proposal: &Proposal, contents: &[&str]) -> Option<Consequence> {
         let observed = self.observed.as_ref().filter(|_| self.foreign)?;
-        let is_lost = |name: &&str| match (observed.attributes.get(*name), proposal.planned.get(*name)) {
+        let is_lost = |name: &&str| match (observed.attributes.get(name), proposal.planned.get(name)) {
             (Some(now), Some(then)) => loses(now, then),
             _ => false,
         };

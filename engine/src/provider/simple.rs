@@ -237,13 +237,14 @@ fn proposal(request: &PlanRequest, computed: Attributes) -> Proposal {
     let now = |name: &str| observed.and_then(|observed| observed.get(name)).unwrap_or(&Value::Null);
     let mut planned = request.desired.clone();
     planned.extend(computed);
-    for (name, value) in planned.iter_mut().filter(|(_, value)| value.is_retained()) {
-        *value = now(name).clone();
+    let retained = planned.iter().filter(|(_, value)| value.is_retained()).map(|(name, _)| name.clone());
+    for name in retained.collect::<Vec<_>>() {
+        let value = now(&name).clone();
+        planned.insert(name, value);
     }
-    let is_changed = |name: &&str| planned.get(*name).unwrap_or(&Value::Null).reveal_deep() != now(name).reveal_deep();
-    let is_open = |name: &&str| {
-        schema.attribute(name).is_some_and(|attribute| attribute.computed) && !planned.contains_key(*name)
-    };
+    let is_changed = |name: &&str| planned.get(name).unwrap_or(&Value::Null).reveal_deep() != now(name).reveal_deep();
+    let is_open =
+        |name: &&str| schema.attribute(name).is_some_and(|attribute| attribute.computed) && !planned.contains_key(name);
     let names: Vec<_> = schema.attributes.iter().map(|attribute| attribute.name).collect();
     let changed: Vec<_> = names.iter().copied().filter(|name| !is_open(name) && is_changed(name)).collect();
     let replaces = |name: &&str| schema.attribute(name).is_some_and(|attribute| attribute.forces_replacement);

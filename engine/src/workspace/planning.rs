@@ -61,7 +61,7 @@ impl Workspace {
         let expanded = self.expanded().map_err(Failure::Manifest)?;
         let evaluated = self.evaluated().map_err(Failure::Manifest)?;
         let Evaluated { graph, static_values } = &*evaluated;
-        let decoded = Decoded::of(state);
+        let decoded = Decoded::sharing(state, expanded.by_resource.keys());
         check_patterns(&expanded, &decoded, options)?;
         check_nodes(&expanded, options)?;
         if options.mode == PlanMode::Normal {

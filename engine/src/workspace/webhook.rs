@@ -137,8 +137,8 @@ impl Workspace {
             return Err(failed(UNKNOWN_VALUE.to_owned()));
         }
         let mut arguments = request;
-        arguments.entry("body".to_owned()).or_insert_with(|| Value::from(body));
-        let headers = arguments.entry("headers".to_owned()).or_insert_with(|| Value::Map(Default::default()));
+        arguments.get_or_insert_with("body", || Value::from(body));
+        let headers = arguments.get_or_insert_with("headers", || Value::Map(Default::default()));
         if let Value::Map(headers) = headers
             && !headers.keys().any(|name| name.eq_ignore_ascii_case("content-type"))
         {

@@ -243,7 +243,7 @@ fn text(attributes: &Attributes, name: &str) -> String {
 fn marked(mut attributes: Attributes, wanted: &Attributes) -> Attributes {
     if wanted.get("value").is_some_and(Value::is_sensitive) {
         for name in ["value", "id"] {
-            attributes.entry(name.to_owned()).and_modify(|value| *value = std::mem::take(value).sensitive());
+            attributes.get_mut(name).into_iter().for_each(|value| *value = std::mem::take(value).sensitive());
         }
     }
     attributes

@@ -213,7 +213,7 @@ fn pod_spec<'a>(kind: &str, object: &'a Value) -> Option<&'a Value> {
 }
 
 fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
-    path.iter().try_fold(value, |value, name| value.as_map()?.get(*name))
+    path.iter().try_fold(value, |value, name| value.as_map()?.get(name))
 }
 
 fn text<'a>(value: &'a Value, path: &[&str]) -> Option<&'a str> {

@@ -102,7 +102,7 @@ pub(crate) fn is_issued_again(desired: &Attributes, observed: &Attributes, limit
     let now = |name: &str| observed.get(name).unwrap_or(&Value::Null);
     let is_same = |name: &str| desired.get(name).is_none_or(|then| then.is_retained() || means_same(now(name), then));
     let is_set = |name: &&String| !NOT_IN_CERTIFICATE.contains(&name.as_str());
-    let is_missing = |name: &&String| !desired.contains_key(*name) && CONTENTS.contains(&name.as_str());
+    let is_missing = |name: &&String| !desired.contains_key(name) && CONTENTS.contains(&name.as_str());
     desired.keys().filter(is_set).any(|name| !is_same(name))
         || observed.iter().filter(|(_, value)| !value.is_null()).any(|(name, _)| is_missing(&name))
         || now("key_matches") == &Value::from(false)
@@ -185,7 +185,7 @@ pub(crate) fn propose(request: &PlanRequest, kept: &[&str], reason: Option<Strin
             *value = now(name).clone();
         }
     }
-    let is_changed = |name: &&str| match planned.get(*name) {
+    let is_changed = |name: &&str| match planned.get(name) {
         Some(value) => value.reveal_deep() != now(name).reveal_deep(),
         // An attribute that the manifest does not set keeps its value if the provider computes it.
         None => !now(name).is_null() && schema.attribute(name).is_some_and(|attribute| !attribute.computed),

@@ -62,7 +62,7 @@ fn needed_accounts(kind: &str, attributes: &Attributes) -> Vec<NeededAccount> {
     };
     let is_name = |account: &&str| !account.bytes().all(|byte| byte.is_ascii_digit());
     let of_attribute = |(name, topic): &(&str, Topic)| {
-        let hidden = attributes.get(*name).is_some_and(Value::is_sensitive);
+        let hidden = attributes.get(name).is_some_and(Value::is_sensitive);
         let names = attributes.text(name).map(|one| vec![one.to_owned()]).unwrap_or_else(|| attributes.texts(name));
         let needed = |account: &String| NeededAccount { question: topic.of(account), hidden };
         names.iter().filter(|account| is_name(&account.as_str())).map(needed).collect::<Vec<_>>()

@@ -168,7 +168,7 @@ pub(crate) fn observe(
     let Some(mut observed) = resource.observe(subject, &look.answer(findings, sources))? else { return Ok(None) };
     for name in resource.settings() {
         if let Some(value) = subject.setting(name).filter(|value| !value.is_unknown()) {
-            observed.attributes.entry((*name).to_owned()).or_insert_with(|| value.clone());
+            observed.attributes.get_or_insert_with(name, || value.clone());
         }
     }
     for (name, value) in &mut observed.attributes {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -259,7 +260,7 @@ impl<'r> Draft<'r> {
         let Contents { snapshot, runs, key } = contents;
         let mut new: BTreeMap<Key, String> = BTreeMap::new();
         for (address, record) in &snapshot.records {
-            new.insert((Table::Record, address.clone()), self.body(record)?);
+            new.insert((Table::Record, address.clone()), self.body(&**record)?);
         }
         for (number, intent) in (0..).zip(&snapshot.intents) {
             new.insert(numbered(Table::Intent, number), self.body(intent)?);
@@ -369,7 +370,7 @@ pub(crate) fn snapshot(place: &str, head: &Head, rows: &Rows) -> Result<Snapshot
     Ok(Snapshot {
         lineage: head.lineage.clone(),
         serial: head.serial.into(),
-        records: read(place, rows, Table::Record)?.collect(),
+        records: read(place, rows, Table::Record)?.map(|(address, record)| (address, Arc::new(record))).collect(),
         intents: read(place, rows, Table::Intent)?.map(|(_, intent)| intent).collect(),
         outputs: read(place, rows, Table::Output)?.collect(),
         nodes: read::<Value>(place, rows, Table::Node)?.collect(),

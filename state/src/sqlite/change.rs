@@ -183,7 +183,7 @@ fn replace(db: &Connection, contents: &Contents) -> Result<(), Failure> {
     )?;
     for record in snapshot.records.values() {
         db.prepare_cached("INSERT INTO records VALUES (?1, ?2)")?
-            .execute([&record.address, &body(record, &record.address)?])?;
+            .execute([&record.address, &body(&**record, &record.address)?])?;
     }
     snapshot.intents.iter().try_for_each(|intent| begin(db, intent))?;
     for (name, output) in &snapshot.outputs {

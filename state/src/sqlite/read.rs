@@ -1,11 +1,14 @@
 //! Reads the tables, and encodes rows.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::error::Failure;
 use crate::checksum;
-use crate::{Lineage, Run, Serial, Snapshot};
+use crate::{Lineage, Record, Run, Serial, Snapshot};
 
 /// Reads the whole state. The result is consistent if `db` is in a transaction.
 pub(crate) fn load(db: &Connection) -> Result<Snapshot, Failure> {
@@ -14,7 +17,7 @@ pub(crate) fn load(db: &Connection) -> Result<Snapshot, Failure> {
     Ok(Snapshot {
         lineage: Lineage::from(lineage),
         serial: Serial::from(serial.unsigned_abs()),
-        records: bodies(db, "SELECT address, body FROM records")?.into_iter().collect(),
+        records: records(db)?,
         intents: values(bodies(db, "SELECT id, body FROM intents ORDER BY seq")?),
         outputs: bodies(db, "SELECT name, body FROM outputs")?.into_iter().collect(),
         nodes: bodies(db, "SELECT name, identity FROM nodes")?.into_iter().collect(),
@@ -26,6 +29,13 @@ pub(crate) fn load_runs(db: &Connection, limit: usize) -> Result<Vec<Run>, Failu
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let sql = format!("SELECT id, body FROM runs ORDER BY seq DESC LIMIT {limit}");
     Ok(values(bodies(db, &sql)?))
+}
+
+fn records(db: &Connection) -> Result<BTreeMap<String, Arc<Record>>, Failure> {
+    let mut records = Vec::new();
+    // A record is large, so it is not moved again.
+    each_body(db, "SELECT address, body FROM records", |address, record| records.push((address, Arc::new(record))))?;
+    Ok(records.into_iter().collect())
 }
 
 /// Returns whether the state contains records or outputs, whose digests need the key.
@@ -41,15 +51,21 @@ fn values<T>(pairs: Vec<(String, T)>) -> Vec<T> {
 
 /// Returns the rows of a query for a key and a body, with decoded bodies.
 fn bodies<T: DeserializeOwned>(db: &Connection, sql: &str) -> Result<Vec<(String, T)>, Failure> {
+    let mut found = Vec::new();
+    each_body(db, sql, |key, body| found.push((key, body)))?;
+    Ok(found)
+}
+
+/// Passes the rows of a query for a key and a body to `take`, with decoded bodies.
+fn each_body<T: DeserializeOwned>(db: &Connection, sql: &str, mut take: impl FnMut(String, T)) -> Result<(), Failure> {
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query([])?;
-    let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let key: String = row.get(0)?;
         let body = parse(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?, &key)?;
-        found.push((key, body));
+        take(key, body);
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Decodes the body of the row `key`.

@@ -231,7 +231,7 @@ async fn replace(place: &Place) {
     let lock = locked(&store).await;
     lock.put(record("ssh_file.old", 1)).await.unwrap();
     let mut contents = store.contents().await.unwrap();
-    contents.snapshot.records = [("ssh_file.new".to_owned(), record("ssh_file.new", 1))].into();
+    contents.snapshot.records = [("ssh_file.new".to_owned(), record("ssh_file.new", 1).into())].into();
     contents.key = SealKey::generate();
     lock.replace(contents).await.unwrap();
     lock.release().await.unwrap();

@@ -78,7 +78,7 @@ pub(super) async fn who_was_overtaken_writes_nothing_and_takes_nothing_away(bed:
     };
     assert_eq!(&*by, lock.info());
     assert!(stalled.lost().is_cancelled());
-    assert_eq!(new.snapshot().await.unwrap().records["ssh_file.a"], record("ssh_file.a", 1));
+    assert_eq!(*new.snapshot().await.unwrap().records["ssh_file.a"], record("ssh_file.a", 1));
 
     stalled.release().await.unwrap();
     lock.put(record("ssh_file.a", 3)).await.unwrap();
@@ -160,7 +160,7 @@ pub(super) async fn of_several_processes_one_writes_at_a_time(bed: Bed) {
         assert_eq!(other.hear().unwrap(), "counted");
     }
     let found = bed.open_existing().await.unwrap().snapshot().await.unwrap();
-    assert_eq!(found.records["ssh_file.count"], record("ssh_file.count", 3 * COUNTS));
+    assert_eq!(*found.records["ssh_file.count"], record("ssh_file.count", 3 * COUNTS));
 }
 
 pub(super) async fn readers_work_while_writers_come_and_go(bed: Bed) {
@@ -173,7 +173,7 @@ pub(super) async fn readers_work_while_writers_come_and_go(bed: Bed) {
         assert!(found.serial.get() >= serial);
         serial = found.serial.get();
         assert_eq!(
-            found.records["ssh_file.a"],
+            *found.records["ssh_file.a"],
             record("ssh_file.a", serial - 1),
             "a record and its serial go together"
         );

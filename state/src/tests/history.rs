@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -50,7 +51,11 @@ impl Model {
         let found = store.snapshot().await.unwrap();
         Self {
             serial: found.serial.get(),
-            records: found.records,
+            records: found
+                .records
+                .into_iter()
+                .map(|(address, record)| (address, Arc::unwrap_or_clone(record)))
+                .collect(),
             intents: found.intents,
             outputs: found.outputs,
             nodes: found.nodes,

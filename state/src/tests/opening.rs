@@ -140,7 +140,7 @@ async fn a_state_of_an_older_moorfast_is_read_and_gets_checksums_as_it_changes()
     with_a_record(dir.path()).await;
     sql(dir.path(), "UPDATE records SET body = substr(body, 1, instr(body, ' #') - 1); PRAGMA user_version = 2");
     let read = Store::open_existing(dir.path()).await.unwrap().unwrap();
-    assert_eq!(read.snapshot().await.unwrap().records["ssh_file.a"], record("ssh_file.a", 1));
+    assert_eq!(*read.snapshot().await.unwrap().records["ssh_file.a"], record("ssh_file.a", 1));
     drop(read);
     let store = Store::open(dir.path()).await.unwrap();
     locked(&store).await.put(record("ssh_file.a", 2)).await.unwrap();

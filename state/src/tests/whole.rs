@@ -92,7 +92,7 @@ pub(super) async fn ten_thousand_records_fit(bed: Bed) {
     }
     let found = bed.open_existing().await.unwrap().snapshot().await.unwrap();
     assert_eq!(found.records.len(), records.len());
-    assert!(records.iter().all(|record| found.records[&record.address] == *record));
+    assert!(records.iter().all(|record| *found.records[&record.address] == *record));
     lock.put(record("ssh_file.one_more", 1)).await.unwrap();
     assert_eq!(store.snapshot().await.unwrap().records.len(), records.len() + 1);
     bed.sizes_are_fine().await;
@@ -107,7 +107,7 @@ pub(super) async fn a_large_record_fits(bed: Bed) {
     let large = Record { private: json!(noise), ..record("ssh_file.large", 1) };
     lock.put(large.clone()).await.unwrap();
     lock.put(record("ssh_file.small", 1)).await.unwrap();
-    assert_eq!(bed.open_existing().await.unwrap().snapshot().await.unwrap().records["ssh_file.large"], large);
+    assert_eq!(*bed.open_existing().await.unwrap().snapshot().await.unwrap().records["ssh_file.large"], large);
     bed.sizes_are_fine().await;
     lock.remove("ssh_file.large").await.unwrap();
     assert_eq!(bed.open_existing().await.unwrap().snapshot().await.unwrap().records.len(), 1);

@@ -181,7 +181,7 @@ fn depend_on_unknown_values(context: &ApplyContext, turn: &NodeTurn) -> bool {
         Gate::Resource(_) => false,
         Gate::Check(_, check) => check_dependencies(expanded, check, &mut locals)
             .iter()
-            .any(|address| values.get(address).is_some_and(Value::is_unknown)),
+            .any(|address| values.get(address).is_some_and(|known| known.values().any(Value::is_unknown))),
     };
     context.selection(turn.rollout).is_some_and(|selection| selection.gates(expanded, &turn.node).any(is_open))
 }
@@ -280,7 +280,9 @@ async fn wait_for_check(
 
 fn unknown_values(expanded: &Expanded, values: &Values, check: &CheckInstance) -> ProviderError {
     let dependencies = check_dependencies(expanded, check, &mut LocalReferences::default());
-    let is_open = |address: &&Address| values.get(address).is_none_or(|v| v.is_unknown() || v.is_retained());
+    let is_open = |address: &&Address| {
+        values.get(address).is_none_or(|known| known.values().any(|v| v.is_unknown() || v.is_retained()))
+    };
     let open: Vec<_> = dependencies.iter().filter(is_open).map(ToString::to_string).collect();
     let message = format!("it depends on unknown values of {}", open.join(", "));
     ProviderError::new(Class::Invalid, message).help(

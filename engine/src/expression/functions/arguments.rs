@@ -1,14 +1,12 @@
 //! Typed access to the arguments of a call.
 
-use std::collections::BTreeMap;
-
 use serde_json::Number;
 
 use super::{CallError, Function, plain_error, quoting_error};
 use crate::expression::Files;
-use crate::model::Value;
 use crate::model::convert::{to_number, to_text};
 use crate::model::number::{NumberError, exact_f64, integer, parse_number};
+use crate::model::{Value, ValueMap};
 
 /// The arguments of a call.
 pub(in crate::expression) struct Arguments<'a> {
@@ -74,7 +72,7 @@ impl Arguments<'_> {
         self.value(at).as_list().ok_or_else(|| self.mismatch(at, "a list"))
     }
 
-    pub(super) fn map(&self, at: usize) -> Result<&BTreeMap<String, Value>, CallError> {
+    pub(super) fn map(&self, at: usize) -> Result<&ValueMap, CallError> {
         self.value(at).as_map().ok_or_else(|| self.mismatch(at, "a map"))
     }
 

@@ -1,6 +1,5 @@
 //! Function calls: the preparation of the arguments, and the marks of the result.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use hcl::edit::Span as _;
@@ -11,7 +10,7 @@ use crate::expression::evaluate::{Evaluated, Evaluator, all, pending};
 use crate::expression::parse::parse_template;
 use crate::expression::{Place, Unresolved};
 use crate::model::value::{RevealedValues, Secrecy};
-use crate::model::{Diagnostic, SourceFile, Sources, Span, Value};
+use crate::model::{Diagnostic, SourceFile, Sources, Span, Value, ValueMap};
 
 impl Evaluator<'_> {
     /// Evaluates a call at `range`.
@@ -156,7 +155,7 @@ impl Evaluator<'_> {
         }
     }
 
-    fn render_text(&self, text: &str, variables: &BTreeMap<String, Value>) -> Evaluated {
+    fn render_text(&self, text: &str, variables: &ValueMap) -> Evaluated {
         let place = Place::verbatim(Span { file: 0, start: 0, end: text.len() });
         let template = parse_template(text, &place).map_err(|error| vec![*error])?;
         let mut inner =

@@ -8,9 +8,9 @@ use serde_json::Number;
 use super::{Arguments, Body, CallError, Family, Function, plain_error, quoting_error};
 use crate::expression::arithmetic::{arithmetic, compare, equal};
 use crate::expression::evaluate::pending;
-use crate::model::Value;
 use crate::model::convert::{to_bool, to_text};
 use crate::model::value::Secrecy;
+use crate::model::{Value, ValueMap};
 
 pub(super) fn functions() -> Vec<Function> {
     let plain = |name, parameters, doc, body| Function {
@@ -133,7 +133,7 @@ pub(super) fn functions() -> Vec<Function> {
             },
         ),
         outer("merge", &["maps..."], "All maps merged to one map. Later maps take precedence.", |a| {
-            let mut merged = BTreeMap::new();
+            let mut merged = ValueMap::new();
             for at in 0..a.len() {
                 if !a.value(at).is_null() {
                     merged.extend(a.map(at)?.clone());

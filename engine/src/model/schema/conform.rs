@@ -1,12 +1,10 @@
 //! Conforming evaluated attributes to a schema: defaults, conversions, checks and sensitivity.
 
-use std::collections::BTreeMap;
-
 use super::{Attribute, DURATION_EXAMPLES, Kind, Schema, parse_duration};
 use crate::model::convert::{to_bool, to_number, to_text};
 use crate::model::diagnostic::quoted_list;
 use crate::model::number::integer;
-use crate::model::{Attributes, Value, nearest};
+use crate::model::{Attributes, Value, ValueMap, nearest};
 
 /// The errors of [`conform`]: the path of each invalid attribute (`spec.ports[0]`) and the message, which shows no sensitive value.
 pub type ConformErrors = Vec<(String, String)>;
@@ -20,12 +18,8 @@ pub fn conform(schema: &Schema, attributes: Attributes) -> Result<Attributes, Co
     object(&schema.attributes, attributes, "")
 }
 
-fn object(
-    schema: &[Attribute],
-    mut members: BTreeMap<String, Value>,
-    path: &str,
-) -> Result<BTreeMap<String, Value>, ConformErrors> {
-    let (mut conformed, mut errors) = (BTreeMap::new(), ConformErrors::new());
+fn object(schema: &[Attribute], mut members: ValueMap, path: &str) -> Result<ValueMap, ConformErrors> {
+    let (mut conformed, mut errors) = (ValueMap::new(), ConformErrors::new());
     for attribute in schema {
         let name = join(path, attribute.name);
         // Marked before the checks, so that no message shows it.
@@ -54,10 +48,10 @@ fn object(
         };
         conformed.insert(attribute.name.to_owned(), value);
     }
-    for unknown in members.into_keys() {
+    for unknown in members.keys() {
         let names = schema.iter().filter(|attribute| attribute.optional).map(|attribute| attribute.name);
-        let hint = nearest(&unknown, names).map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"));
-        errors.push((join(path, &unknown), format!("unknown attribute{hint}")));
+        let hint = nearest(unknown, names).map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"));
+        errors.push((join(path, unknown), format!("unknown attribute{hint}")));
     }
     if errors.is_empty() { Ok(conformed) } else { Err(errors) }
 }

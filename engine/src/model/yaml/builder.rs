@@ -131,7 +131,7 @@ impl<'t> Builder<'t> {
         loop {
             let (event, at) = self.next_node()?;
             if event == Event::MappingEnd {
-                return Ok(Value::Map(map));
+                return Ok(Value::Map(map.into()));
             }
             let is_merge = is_merge(&event);
             let key = self.node(event, at)?;

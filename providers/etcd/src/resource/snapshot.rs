@@ -88,7 +88,7 @@ impl Resource for SnapshotType {
             let now = |name: &str| observed.get(name).filter(|value| !value.is_null());
             let recorded = request.recorded.as_ref().map(|record| recorded_values(&record.attributes));
             let is_whole = recorded.is_none_or(|recorded| recorded.get("size") == observed.get("size"));
-            is_whole && ["directory", "triggers"].iter().all(|name| now(name) == planned.get(*name))
+            is_whole && ["directory", "triggers"].iter().all(|name| now(name) == planned.get(name))
         };
         if let Some(observed) = observed.filter(is_same) {
             return Ok(Proposal::new(ProposedAction::NoOp, observed.clone()));

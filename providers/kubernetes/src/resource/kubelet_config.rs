@@ -1,6 +1,5 @@
 //! The resource type `kubernetes_kubelet_config`: the live configuration of a kubelet.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -188,7 +187,7 @@ async fn observe(cluster: &Cluster, request: &ReadRequest) -> Reading {
 }
 
 fn attributes(node: &str, config: Value) -> Attributes {
-    BTreeMap::from([
+    Attributes::from([
         ("node".to_owned(), Value::from(node)),
         ("config".to_owned(), config),
         (ANSWERS.to_owned(), Value::Bool(true)),

@@ -114,7 +114,7 @@ impl ResourceType for NodeCertificate {
         }
         let names = ["common_name", "dns_names", "ip_addresses", "uris"];
         let is_named =
-            names.iter().any(|name| attributes.get(*name).is_some_and(|v| !v.is_null() && !is_empty_list(name)));
+            names.iter().any(|name| attributes.get(name).is_some_and(|v| !v.is_null() && !is_empty_list(name)));
         if !is_named {
             found.push(
                 Invalid::block("the certificate names nobody").help("set `common_name` or `dns_names`, for example"),

@@ -145,7 +145,7 @@ impl Resource for Exec {
             return Some(format!("exec:{name}"));
         }
         let made_of: Vec<&Value> =
-            ["command", "script", "creates"].iter().filter_map(|name| attributes.get(*name)).collect();
+            ["command", "script", "creates"].iter().filter_map(|name| attributes.get(name)).collect();
         if made_of.iter().any(|value| value.is_unknown()) {
             return None;
         }
@@ -224,7 +224,7 @@ impl Resource for Exec {
         let changed: Vec<&str> = RERUN_ATTRIBUTES
             .iter()
             .copied()
-            .filter(|name| proposal.planned.get(*name).is_some_and(|v| observed.attributes.get(*name) != Some(v)))
+            .filter(|name| proposal.planned.get(name).is_some_and(|v| observed.attributes.get(name) != Some(v)))
             .collect();
         let reasons: Vec<String> = changed.iter().map(|n| (*n).to_owned()).chain(named(&request.triggers)).collect();
         if !reasons.is_empty() {
@@ -247,7 +247,7 @@ impl Resource for Exec {
             return Ok(ShellTask::long(run(attributes, "", &exec(&command))));
         }
         let before = operation.observed.as_ref().map(|o| &o.attributes);
-        let again = RERUN_ATTRIBUTES.iter().any(|name| before.is_none_or(|b| b.get(*name) != attributes.get(*name)));
+        let again = RERUN_ATTRIBUTES.iter().any(|name| before.is_none_or(|b| b.get(name) != attributes.get(name)));
         if !again && operation.triggers.is_empty() {
             return Ok(ShellTask::quick(before.map(report_previous).unwrap_or_default()));
         }

@@ -41,8 +41,7 @@ enum DesiredContent {
 
 impl DesiredContent {
     fn of(attributes: &Attributes, sources: &Sources) -> Result<Self, ProviderError> {
-        let Some((name, value)) =
-            CONTENTS.iter().find_map(|n| Some((*n, attributes.get(*n).filter(|v| !v.is_null())?)))
+        let Some((name, value)) = CONTENTS.iter().find_map(|n| Some((*n, attributes.get(n).filter(|v| !v.is_null())?)))
         else {
             return Err(ProviderError::new(
                 Class::Invalid,
@@ -101,12 +100,12 @@ fn decode(text: &str) -> Result<Vec<u8>, String> {
 
 /// Whether the manifest makes the content sensitive.
 fn is_secret(attributes: &Attributes) -> bool {
-    attributes.flag("sensitive") || CONTENTS.iter().any(|n| attributes.get(*n).is_some_and(Value::is_sensitive))
+    attributes.flag("sensitive") || CONTENTS.iter().any(|n| attributes.get(n).is_some_and(Value::is_sensitive))
 }
 
 /// Whether it is still unknown if the content is sensitive: neither the manifest nor the record says so.
 fn is_secrecy_unknown(subject: &Subject) -> bool {
-    let unknown = |name: &&str| subject.attributes.get(*name).is_some_and(Value::is_unknown);
+    let unknown = |name: &&str| subject.attributes.get(name).is_some_and(Value::is_unknown);
     subject.recorded.is_none() && CONTENTS.iter().chain(&["sensitive"]).any(unknown)
 }
 
@@ -263,7 +262,7 @@ impl Resource for File {
         let hide = is_secret(&request.desired);
         let mut planned = request.desired.clone();
         for name in CONTENTS.iter().chain(&["validate"]) {
-            planned.remove(*name);
+            planned.remove(name);
         }
         mode::plan(&mut planned);
         let observed = request.observed.as_ref();

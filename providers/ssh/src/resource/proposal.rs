@@ -9,10 +9,11 @@ use super::Resource;
 pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: Attributes) -> Proposal {
     let schema = request.resource_type.schema();
     let computed = schema.attributes.iter().filter(|a| a.computed).map(|a| a.name);
-    let mut planned: Attributes = planned.into_iter().filter(|(_, value)| !value.is_null()).collect();
+    let mut planned = planned;
+    planned.retain(|_, value| !value.is_null());
     let Some(observed) = request.observed.as_ref().map(|o| &o.attributes) else {
         for name in computed {
-            planned.entry(name.to_owned()).or_insert(Value::Unknown);
+            planned.get_or_insert_with(name, || Value::Unknown);
         }
         return Proposal::new(ProposedAction::Create, planned);
     };
@@ -24,7 +25,7 @@ pub(crate) fn propose(resource: &dyn Resource, request: &PlanRequest, planned: A
     }
     for name in computed {
         if let Some(value) = observed.get(name) {
-            planned.entry(name.to_owned()).or_insert_with(|| value.clone());
+            planned.get_or_insert_with(name, || value.clone());
         }
     }
     // A value that was hidden while its secrecy was unknown is not a difference.

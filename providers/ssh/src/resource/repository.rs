@@ -178,7 +178,7 @@ impl Resource for Repository {
     fn plan(&self, request: &PlanRequest, sources: &Sources) -> Result<Proposal, ProviderError> {
         let mut planned = request.desired.clone();
         let name = request.desired.text("name").unwrap_or_default();
-        let parts = || self.0.settings.iter().chain(KEYS).filter_map(|part| request.desired.get(*part));
+        let parts = || self.0.settings.iter().chain(KEYS).filter_map(|part| request.desired.get(part));
         let (content, digest) = if parts().any(Value::is_unknown) {
             (Value::Unknown, Value::Unknown)
         } else if parts().any(Value::is_retained) {
@@ -190,7 +190,7 @@ impl Resource for Repository {
         };
         planned.extend([("content".to_owned(), content), ("key_sha256".to_owned(), digest)]);
         for key in KEYS {
-            planned.remove(*key);
+            planned.remove(key);
         }
         Ok(propose(self, request, planned))
     }

@@ -4,10 +4,9 @@ mod change;
 mod drop_ins;
 mod install;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value, named};
+use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, Value, ValueMap, named};
 use moorfast_engine::provider::{
     Class, Consequence, Declaration, Invalid, Need, Observed, Operation, OperationAction, PlanRequest, Proposal,
     ProposedAction, ProviderError, TargetKind,
@@ -189,7 +188,7 @@ impl Resource for Unit {
             put("content", Value::from(content));
             put("path", Value::from(file(subject)));
         }
-        let drop_ins: BTreeMap<String, Value> = drop_ins::names(subject)
+        let drop_ins: ValueMap = drop_ins::names(subject)
             .into_iter()
             .enumerate()
             .filter_map(|(index, name)| Some((name, Value::from(answer.own.text(&format!("drop_in.{index}"))?))))
@@ -229,7 +228,7 @@ impl Resource for Unit {
         planned.insert("restart_pending".to_owned(), Value::from(false));
         let there = |o: &Observed| o.attributes.get("drop_ins").and_then(Value::as_map).is_some_and(|m| !m.is_empty());
         if !planned.is_set("drop_ins") && request.observed.as_ref().is_some_and(there) {
-            planned.insert("drop_ins".to_owned(), Value::Map(BTreeMap::new()));
+            planned.insert("drop_ins".to_owned(), Value::Map(ValueMap::new()));
         }
         let mut proposal = propose(self, request, planned);
         if let (Some(observed), Some(why)) = (&request.observed, restart_reason(request, &proposal)) {

@@ -269,7 +269,7 @@ impl User {
 /// Returns the lists of `desired` with their values from before moorfast. Keys that may be secret are left out.
 fn previous_lists(desired: &Attributes, observed: Option<&Attributes>) -> serde_json::Map<String, serde_json::Value> {
     let found = |name: &&str| {
-        let list = observed.and_then(|o| o.get(*name));
+        let list = observed.and_then(|o| o.get(name));
         let secret = list.is_some_and(|list| list != &list.reveal_deep());
         (desired.is_set(name) && !secret)
             .then(|| ((*name).to_owned(), json!(observed.map(|o| o.texts(name)).unwrap_or_default())))

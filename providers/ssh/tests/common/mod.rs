@@ -81,7 +81,7 @@ impl World {
         }
         for attribute in &schema.attributes {
             if let Some(default) = &attribute.default {
-                written.entry(attribute.name.to_owned()).or_insert_with(|| default.clone());
+                written.get_or_insert_with(attribute.name, || default.clone());
             }
         }
         let invalid = resource_type.validate(&written);

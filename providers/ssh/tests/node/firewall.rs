@@ -60,7 +60,7 @@ async fn a_table_is_loaded_corrected_and_removed() {
         let drift = world.read(TABLE, None).await.unwrap().unwrap().attributes;
         let differs: Vec<_> = drift
             .iter()
-            .filter(|(name, value)| applied.get(*name) != Some(value))
+            .filter(|(name, value)| applied.get(name) != Some(value))
             .map(|(name, _)| name.as_str())
             .collect();
         assert_eq!(differs, [attribute], "{change}");

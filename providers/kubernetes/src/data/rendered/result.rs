@@ -1,8 +1,6 @@
 //! The objects that a rendering prints.
 
-use std::collections::BTreeMap;
-
-use moorfast_engine::model::{ObjectDocument, Value, YamlDocument, object_documents, objects_by_key};
+use moorfast_engine::model::{ObjectDocument, Value, ValueMap, YamlDocument, object_documents, objects_by_key};
 use moorfast_engine::provider::{Class, ProviderError};
 
 use super::secrets::marked_where_different;
@@ -14,8 +12,8 @@ const HOOK: &str = "helm.sh/hook";
 /// The objects of a rendering by their keys.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Rendered {
-    pub(super) documents: BTreeMap<String, Value>,
-    pub(super) hooks: BTreeMap<String, Value>,
+    pub(super) documents: ValueMap,
+    pub(super) hooks: ValueMap,
 }
 
 impl Rendered {
@@ -37,8 +35,7 @@ impl Rendered {
 
     /// Makes everything sensitive except what identifies an object.
     pub(super) fn hidden(self) -> Self {
-        let hidden =
-            |objects: BTreeMap<String, Value>| objects.into_iter().map(|(key, object)| (key, hidden(object))).collect();
+        let hidden = |objects: ValueMap| objects.into_iter().map(|(key, object)| (key, hidden(object))).collect();
         Self { documents: hidden(self.documents), hooks: hidden(self.hooks) }
     }
 
@@ -47,15 +44,14 @@ impl Rendered {
     /// # Errors
     /// If the two renderings have other objects.
     pub(super) fn compared(self, other: &Self) -> Result<Self, ProviderError> {
-        let is_same =
-            |objects: &BTreeMap<String, Value>, others: &BTreeMap<String, Value>| objects.keys().eq(others.keys());
+        let is_same = |objects: &ValueMap, others: &ValueMap| objects.keys().eq(others.keys());
         if !is_same(&self.documents, &other.documents) || !is_same(&self.hooks, &other.hooks) {
             let summary = "a sensitive value decides which objects the chart has, or what they are called";
             return Err(ProviderError::new(Class::Failed, summary).attribute("values").help(
                 "kind, namespace and name are part of addresses, which are shown: use nonsensitive() for the value if it is not secret",
             ));
         }
-        let compared = |objects: BTreeMap<String, Value>, others: &BTreeMap<String, Value>| {
+        let compared = |objects: ValueMap, others: &ValueMap| {
             let pairs = objects.into_iter().zip(others.values());
             pairs.map(|((key, object), other)| (key, compared(object, other))).collect()
         };

@@ -22,7 +22,7 @@ fn object(key: &ObjectKey, value: &Value) -> Object {
 /// Describes what the cluster deletes together with the object.
 fn contents(key: &ObjectKey, value: &Value) -> Option<String> {
     let text = |path: &[&str]| {
-        let found = path.iter().try_fold(value, |value, name| value.as_map()?.get(*name));
+        let found = path.iter().try_fold(value, |value, name| value.as_map()?.get(name));
         found.and_then(Value::as_str)
     };
     match (key.group(), key.kind.as_str()) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use moorfast_engine::model::{Attributes, ReadAttributes, Value, YamlDocument, object_documents};
+use moorfast_engine::model::{Attributes, ReadAttributes, Value, ValueMap, YamlDocument, object_documents};
 use moorfast_engine::provider::Redaction;
 use serde_json::Value as Json;
 
@@ -167,7 +167,7 @@ impl Document {
 }
 
 /// Returns the text of the field `name`. `shown` is the field in the error message.
-fn text(map: &BTreeMap<String, Value>, name: &str, shown: &str) -> Result<Option<String>, String> {
+fn text(map: &ValueMap, name: &str, shown: &str) -> Result<Option<String>, String> {
     match map.get(name).map(Value::reveal) {
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
         Some(Value::Unknown | Value::Retained) => Ok(None),
@@ -182,7 +182,7 @@ pub(super) fn key_of(value: &Value) -> Option<ObjectKey> {
 }
 
 /// Returns the object without the fields that the API server sets. The data of a Secret becomes sensitive, in the form in which the server stores it.
-fn declared_fields(map: &BTreeMap<String, Value>, is_secret: bool) -> Value {
+fn declared_fields(map: &ValueMap, is_secret: bool) -> Value {
     let mut declared = map.clone();
     declared.remove("status");
     if let Some(Value::Map(metadata)) = declared.get_mut("metadata") {
@@ -214,7 +214,7 @@ fn without_aggregated_rules(declared: &mut Value, name: &str) -> Result<(), Stri
     }
 }
 
-fn seal_secret(declared: &mut BTreeMap<String, Value>) {
+fn seal_secret(declared: &mut ValueMap) {
     let texts = declared.remove("stringData").unwrap_or_default();
     let data = declared.remove("data").unwrap_or_default();
     // If `data` or `stringData` is unknown as a whole, all data is.

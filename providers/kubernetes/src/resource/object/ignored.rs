@@ -3,9 +3,7 @@
 //! `manifest.spec.replicas` names the field of every object, `objects["Deployment/web/a"].spec.replicas` the field of one object. The engine puts the
 //! observed values of these fields into the attribute `objects`, where they replace the values of the text.
 
-use std::collections::BTreeMap;
-
-use moorfast_engine::model::{AttributePath, Attributes, PathStep, Value};
+use moorfast_engine::model::{AttributePath, Attributes, PathStep, Value, ValueMap};
 
 use super::key::{DEFAULT_NAMESPACE, ObjectKey};
 
@@ -41,7 +39,7 @@ pub(super) fn overlay_observed(key: &ObjectKey, declared: &mut Value, attributes
 }
 
 /// Overwrites fields of `declared` with `fields`; a null removes the field.
-fn overlay(fields: &BTreeMap<String, Value>, declared: &mut Value) {
+fn overlay(fields: &ValueMap, declared: &mut Value) {
     let Value::Map(declared) = declared else { return };
     for (name, value) in fields {
         match (value, declared.get_mut(name)) {

@@ -157,7 +157,7 @@ fn may_register_kinds(key: &ObjectKey) -> bool {
 
 /// Returns the member of a value at a path of names.
 pub(crate) fn at<'v>(value: &'v Value, path: &[&str]) -> Option<&'v Value> {
-    path.iter().try_fold(value, |value, name| value.as_map()?.get(*name))
+    path.iter().try_fold(value, |value, name| value.as_map()?.get(name))
 }
 
 /// Returns the text at a path of names.

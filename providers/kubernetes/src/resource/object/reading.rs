@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use futures::future::join_all;
-use moorfast_engine::model::{ReadAttributes, Value};
+use moorfast_engine::model::{ReadAttributes, Value, ValueMap};
 use moorfast_engine::provider::{Observed, ProviderError, ReadRequest};
 use serde_json::Value as Json;
 
@@ -95,7 +95,7 @@ async fn recorded_documents(cluster: &Cluster, request: &ReadRequest) -> Result<
                 None => record.attributes.get("manifest"),
             };
             // Without a recorded declaration, the fields that moorfast manages are compared.
-            Document { declared: json.cloned().map(Value::from).unwrap_or_else(|| Value::Map(BTreeMap::new())), key }
+            Document { declared: json.cloned().map(Value::from).unwrap_or_else(|| Value::Map(ValueMap::new())), key }
         })
         .collect())
 }

@@ -1,8 +1,8 @@
 //! The drop-ins of a unit: files in `NAME.d` that change its definition.
 
-use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-use moorfast_engine::model::{Attributes, ReadAttributes, Value};
+use moorfast_engine::model::{Attributes, ReadAttributes, Value, ValueMap};
 
 use super::install;
 use crate::resource::proposal::is_equal;
@@ -63,11 +63,11 @@ impl DropIn<'_> {
 
 /// Returns the drop-ins of `attributes` that differ on the node, then those of `before` that were removed from the manifest.
 pub(super) fn changed<'a>(attributes: &'a Attributes, before: Option<&'a Attributes>) -> Vec<DropIn<'a>> {
-    static NONE: BTreeMap<String, Value> = BTreeMap::new();
+    static NONE: LazyLock<ValueMap> = LazyLock::new(ValueMap::new);
     let of = |attributes: Option<&'a Attributes>| attributes.and_then(|a| a.get("drop_ins")?.as_map()).unwrap_or(&NONE);
     let (desired, there) = (of(Some(attributes)), of(before));
-    let changed = desired.iter().filter(|(name, content)| !is_equal(there.get(*name), Some(content)));
-    let gone = there.iter().filter(|(name, _)| !desired.contains_key(*name));
+    let changed = desired.iter().filter(|(name, content)| !is_equal(there.get(name), Some(content)));
+    let gone = there.iter().filter(|(name, _)| !desired.contains_key(name));
     let drop_in = |(name, _): (&'a String, _)| DropIn { name, before: there.text(name), content: desired.text(name) };
     changed.map(drop_in).chain(gone.map(drop_in)).collect()
 }
