@@ -159,6 +159,17 @@ async fn a_released_node_is_neither_read_nor_changed() {
 }
 
 #[tokio::test]
+async fn a_mistyped_node_that_is_to_be_kept_is_an_error() {
+    let bench = leaving().await;
+    bench.write(&(manifest(&["n0"]) + "[[removed]]\nfrom = \"nodes.n11\"\ndestroy = false\n"));
+    let error = format!("{:?}", bench.plan(&everything()).await.unwrap_err());
+    assert!(error.contains("the node `n11` is not in the state") && error.contains("the node `n1` leaves"), "{error}");
+    // The block of a node that left earlier is no error.
+    bench.write(&(manifest(&["n0"]) + "[[removed]]\nfrom = \"nodes.gpu07\"\ndestroy = false\n"));
+    bench.plan(&everything()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_dead_machine_needs_the_option() {
     let bench = leaving().await;
     bench.memory.world().dead.push("n1".to_owned());

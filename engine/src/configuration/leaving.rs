@@ -6,7 +6,7 @@ use std::sync::Arc;
 use moorfast_state::Record;
 
 use crate::configuration::expand::Expanded;
-use crate::model::{Address, Decoded, Departure, Diagnostic, Node, NodeName, ResourceAddress, suggest};
+use crate::model::{Address, Decoded, Departure, Diagnostic, Node, NodeName, ResourceAddress, nearest, suggest};
 use crate::provider::{Target, TargetKind};
 
 /// The nodes that leave, and the nodes whose machine does not exist any more.
@@ -28,7 +28,7 @@ impl LeavingNodes {
     /// Returns the nodes that leave. The machines of `dead` do not exist any more. In a destroy, they may still be in the inventory.
     ///
     /// # Errors
-    /// If a node of `dead` does not exist or does not leave, or if `[[removed]]` names a node of the inventory.
+    /// If a node of `dead` does not exist or does not leave, or if `[[removed]]` names a node of the inventory, or one like a node that leaves.
     pub fn of(
         expanded: &Expanded,
         state: &Decoded<'_>,
@@ -46,10 +46,23 @@ impl LeavingNodes {
             Diagnostic::error(format!("the node `{}` is still in the inventory", removed.node))
                 .at(removed.span, "remove this block, or the node")
         }));
+        let left = state.machines.keys().filter(|name| !inventory.contains_key(name));
+        let not_released = left
+            .clone()
+            .filter(|left| !released.clone().any(|removed| removed.node == **left))
+            .map(|left| left.0.as_str());
+        // The block of a node that left in an earlier run stays valid.
+        let unknown = released.clone().filter(|removed| !state.machines.contains_key(&removed.node));
+        errors.extend(unknown.filter_map(|removed| {
+            let meant = nearest(&removed.node.0, not_released.clone())?;
+            let error = Diagnostic::error(format!("the node `{}` is not in the state", removed.node));
+            let help =
+                format!("the node `{meant}` leaves; write its name, or remove this block if it is not needed any more");
+            Some(error.at(removed.span, "").help(help))
+        }));
         if !errors.is_empty() {
             return Err(errors);
         }
-        let left = state.machines.keys().filter(|name| !inventory.contains_key(name));
         let dead_in_inventory = dead.iter().filter(|name| inventory.contains_key(name));
         let leaving = |name: &NodeName| {
             let is_released = released.clone().any(|removed| removed.node == *name && !removed.destroy);
