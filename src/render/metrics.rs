@@ -74,10 +74,10 @@ pub fn drift(labels: Labels, found: &Found, exit: Exit, at: Timestamp) -> String
         let failed = matches!(check.status, CheckStatus::Fail | CheckStatus::Error);
         (label("check", &check.name), i64::from(failed))
     });
-    let expiries = plan.changes.iter().flat_map(|change| expiries(change, found.providers, at));
+    let expiries = plan.changes.iter().flat_map(|change| expiries(plan, change, found.providers, at));
     page.gauge(
         "expiry_seconds",
-        "Seconds until an object expires, such as a certificate. Negative if it has expired.",
+        "Seconds until an object expires, such as a certificate. Negative if it has expired, 0 if it does not exist any more.",
         expiries,
     );
     page.gauge("check_failed", "1 for each failed check of the manifest, 0 for the others.", checks);
@@ -94,18 +94,26 @@ fn attributes(drift: &Drift) -> Vec<(String, i64)> {
     changed_attributes(drift).into_iter().map(sample).collect()
 }
 
-/// Returns the labels of an object that expires, with the seconds until then.
-fn expiries(change: &Change, providers: &[Arc<dyn Provider>], now: Timestamp) -> Vec<(String, i64)> {
+/// Returns the labels of an object that expires, with the seconds until then. An object that was lost since the last apply expires now.
+fn expiries(plan: &Plan, change: &Change, providers: &[Arc<dyn Provider>], now: Timestamp) -> Vec<(String, i64)> {
     let types = providers.iter().flat_map(|provider| provider.resource_types());
     let Some(resource_type) = types.into_iter().find(|known| known.name() == change.resource_type) else {
         return Vec::new();
     };
     let expiring = resource_type.schema().attributes.iter().filter(|attribute| attribute.is_expiry);
+    let is_lost = |attribute: &Attribute| {
+        let mut drift = plan.drift.iter().filter(|drift| drift.address == change.address);
+        drift.any(|drift| drift.before.contains_key(attribute.name))
+    };
     let sample = |attribute: &Attribute| {
-        let at: Timestamp = change.before.as_ref()?.get(attribute.name)?.as_str()?.parse().ok()?;
+        let at = change.before.as_ref().and_then(|before| before.get(attribute.name));
+        let seconds = match at {
+            Some(at) => at.as_str()?.parse::<Timestamp>().ok()?.as_second() - now.as_second(),
+            None if is_lost(attribute) => 0,
+            None => return None,
+        };
         let labels = [("address", change.address.to_string()), ("target", change.target.clone())];
-        let labels = labels.map(|(name, value)| label(name, &value)).join(",");
-        Some((labels, at.as_second() - now.as_second()))
+        Some((labels.map(|(name, value)| label(name, &value)).join(","), seconds))
     };
     expiring.filter_map(sample).collect()
 }

@@ -89,12 +89,27 @@ fn an_authority_that_is_about_to_expire_is_reported() {
         Some(run(&folder, &["drift", "-metrics=metrics.prom"])).filter(|drift| drift.code == 2)
     });
     drift.says("pki_authority.etcd").says("renewal_due");
-    let metrics = folder.read("metrics.prom");
-    let is_expiry = |line: &&str| line.contains("expiry_seconds{") && line.contains("pki_authority.etcd");
-    let seconds: i64 = metrics.lines().find(is_expiry).unwrap().rsplit(' ').next().unwrap().parse().unwrap();
-    assert!((29 * 86_400..30 * 86_400).contains(&seconds), "{metrics}");
+    let expiry = |address: &str| -> i64 {
+        let metrics = folder.read("metrics.prom");
+        let is_expiry = |line: &&str| line.contains("expiry_seconds{") && line.contains(address);
+        metrics
+            .lines()
+            .find(is_expiry)
+            .unwrap_or_else(|| panic!("{metrics}"))
+            .rsplit(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    assert!((29 * 86_400..30 * 86_400).contains(&expiry("pki_authority.etcd")));
     let plan = run(&folder, &["plan"]);
     plan.says("pki_authority.etcd").says("renewed: the certificate expires at");
+
+    // A lost certificate expires now.
+    fs::remove_file(folder.path("out/etcd1/etcd.crt")).unwrap();
+    assert_eq!(run(&folder, &["drift", "-metrics=metrics.prom"]).code, 2);
+    assert_eq!(expiry(r#"pki_certificate.etcd[\"etcd1\"]"#), 0);
 }
 
 #[test]
