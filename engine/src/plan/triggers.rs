@@ -1,6 +1,8 @@
 //! The instances that `restart_on` and `replace_triggered_by` watch.
 
-use moorfast_state::{Digest, Record, canonical_object};
+use std::borrow::Cow;
+
+use moorfast_state::{Digest, canonical_object};
 use serde_json::{Map, Value as Json};
 
 use super::diff::{Difference, PathSegment, differences};
@@ -38,9 +40,9 @@ pub(super) fn triggers(
             return Some(Trigger { address, pending: false });
         }
         let seen = recorded?.triggers.get(&address.to_string())?;
-        let after = record_after(inputs, prior, draft, &address)?;
+        let after = attributes_after(inputs, prior, draft, &address)?;
         // Earlier versions took the digest of all attributes.
-        let is_same = *seen == watched_digest(&after, resource_type) || *seen == after.digest();
+        let is_same = *seen == watched_digest(&after, resource_type) || *seen == watched_digest(&after, None);
         (!is_same).then_some(Trigger { address, pending: true })
     };
     watched.filter_map(changed).collect()
@@ -62,33 +64,41 @@ fn is_seen_by_others(change: &Change, resource_type: Option<&dyn ResourceType>) 
     }
 }
 
-/// Returns the digest of what the instances that watch this one see of it: neither instructions to moorfast, nor what it reports about other objects.
-pub(crate) fn watched_digest(record: &Record, resource_type: Option<&dyn ResourceType>) -> Digest {
+/// Returns the digest of what the instances that watch this one see of its recorded attributes: neither instructions to moorfast, nor what it reports about other
+/// objects. Without a type, they see everything.
+pub(crate) fn watched_digest(attributes: &Map<String, Json>, resource_type: Option<&dyn ResourceType>) -> Digest {
     let is_seen = |name: &str| attribute(resource_type, name).is_none_or(|a| !a.is_instruction && !a.is_reported);
-    if record.attributes.keys().all(|name| is_seen(name)) {
-        return record.digest();
+    let mut seen = Cow::Borrowed(attributes);
+    if !attributes.keys().all(|name| is_seen(name)) {
+        seen.to_mut().retain(|name, _| is_seen(name));
     }
-    let seen = record.attributes.iter().filter(|(name, _)| is_seen(name));
-    let attributes: Map<String, Json> = seen.map(|(name, value)| (name.clone(), value.clone())).collect();
-    Digest::of(canonical_object(&attributes).as_bytes())
+    Digest::of(canonical_object(&seen).as_bytes())
 }
 
 fn attribute<'t>(resource_type: Option<&'t dyn ResourceType>, name: &str) -> Option<&'t Attribute> {
     resource_type?.schema().attribute(name)
 }
 
-/// Returns the record that an unchanged instance will have. Its attributes may differ from the recorded ones if a run was killed between a change and its record, or
-/// if somebody else gave the object its desired attributes.
-fn record_after(inputs: &Inputs, prior: &Prior, draft: &Draft, address: &Address) -> Option<Record> {
+/// Returns the attributes that the record of an unchanged instance will have. They may differ from the recorded ones if a run was killed between a change and its
+/// record, or if somebody else gave the object its desired attributes.
+fn attributes_after<'r>(
+    inputs: &Inputs,
+    prior: &'r Prior,
+    draft: &Draft,
+    address: &Address,
+) -> Option<Cow<'r, Map<String, Json>>> {
     let known = prior.records.get(address)?;
     let observed = draft.items.get(address).and_then(|item| item.observed.as_ref());
-    let Some(observed) = observed else { return Some((**known).clone()) };
-    let attributes = merged_attributes(Some(known), observed, inputs.key);
-    Some(Record { attributes, ..(**known).clone() })
+    Some(match observed {
+        Some(observed) => Cow::Owned(merged_attributes(Some(known), observed, inputs.key)),
+        None => Cow::Borrowed(&known.attributes),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use moorfast_state::Record;
+
     use super::*;
     use crate::plan::draft::Decision;
     use crate::plan::samples::{Configuration, address, change, prior, recorded_file};
@@ -145,7 +155,7 @@ mod tests {
             }
             super::triggers(&configuration.inputs(), &prior, &draft, instance, &instance.resource.restart_on).len()
         };
-        let seen = || watched_digest(&with_backup("now", false), resource_type);
+        let seen = || watched_digest(&with_backup("now", false).attributes, resource_type);
         assert_eq!(found(seen(), with_backup("now", false), Some(with_backup("now", true))), 0);
         assert_eq!(found(seen(), with_backup("now", true), None), 0);
         assert_eq!(found(seen(), with_backup("now", false), Some(with_backup("new", true))), 1);

@@ -110,12 +110,12 @@ impl Records {
             // Private data is written by operations, not by readings.
             record.private = known.private.clone();
             // Only an operation and a refresh accept what the object reports. Until then it is drift.
-            if context.plan.options.mode == PlanMode::Normal {
-                for attribute in reported_attributes(context, change) {
-                    let recorded = known.attributes.get(attribute);
-                    recorded
-                        .into_iter()
-                        .for_each(|value| _ = record.attributes.insert(attribute.to_owned(), value.clone()));
+            if context.plan.options.mode == PlanMode::Normal
+                && let Some(resource_type) = context.resource_type(change)
+            {
+                for name in resource_type.schema().reported() {
+                    let recorded = known.attributes.get(name).map(|value| (name.to_owned(), value.clone()));
+                    record.attributes.extend(recorded);
                 }
             }
             // Only an operation restarts the instance.
@@ -220,17 +220,10 @@ impl Records {
         let addresses = watched.filter_map(|(p, _)| matching(&context.expanded, p, &instance.binding)).flatten();
         let digest = |address: &Address| {
             let watched = context.expanded.instance(address).map(|watched| watched.resource_type.as_ref());
-            Some(watched_digest(self.get(address)?, watched))
+            Some(watched_digest(&self.get(address)?.attributes, watched))
         };
         addresses.filter_map(|address| Some((address.to_string(), digest(&address)?))).collect()
     }
-}
-
-/// Returns the attributes that an unchanged object only reports.
-fn reported_attributes(context: &ApplyContext, change: &Change) -> impl Iterator<Item = &'static str> {
-    let resource_type = context.resource_type(change).filter(|_| change.action == Action::NoOp);
-    let names: Vec<_> = resource_type.iter().flat_map(|resource_type| resource_type.schema().reported()).collect();
-    names.into_iter()
 }
 
 /// Whether a pending object is superseded.
