@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use moorfast_engine::plan::{NodeDrain, Plan, PlanOptions, RolledNode};
+use moorfast_engine::plan::{NodeDrain, Plan, PlanMode, PlanOptions, RolledNode};
 use moorfast_engine::provider::Action;
 use moorfast_engine::session::Interrupt;
 use proptest::prelude::*;
@@ -208,6 +208,8 @@ fn a_node_that_no_rollout_puts_back_into_service_is_a_warning() {
             let [warning] = warnings(manifest).await.try_into().unwrap();
             assert!(warning.starts_with("mem_badge.node[\"n0\"] is out of service: "), "{warning}");
         }
+        let destroy = PlanOptions { mode: PlanMode::Destroy, ..everything() };
+        assert_eq!(bench.plan(&destroy).await.unwrap().warnings, Vec::<String>::new());
     });
 }
 

@@ -128,7 +128,10 @@ impl Workspace {
         options: &PlanOptions,
     ) -> Result<Plan, Failure> {
         let owner = state.lineage.as_str();
-        draft.warnings.extend(forgotten_drains(expanded, draft, owner));
+        // A destroy and a refresh have no rollouts.
+        if options.mode == PlanMode::Normal {
+            draft.warnings.extend(forgotten_drains(expanded, draft, owner));
+        }
         Ok(Plan {
             format_version: PLAN_FORMAT,
             moorfast_version: env!("CARGO_PKG_VERSION").to_owned(),
