@@ -8,7 +8,7 @@ use moorfast_engine::model::{Address, Attributes, ReadAttributes, Value};
 use moorfast_engine::provider::Target;
 
 use crate::csr::Signer;
-use crate::resource::object::{DEFAULT_NAMESPACE, ObjectKey, documents};
+use crate::resource::object::{DEFAULT_NAMESPACE, ObjectKey, at, documents, text};
 
 /// The phases in which a machine joins the cluster. Each phase needs the previous one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -210,14 +210,6 @@ fn pod_spec<'a>(kind: &str, object: &'a Value) -> Option<&'a Value> {
         }
         _ => None,
     }
-}
-
-fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
-    path.iter().try_fold(value, |value, name| value.as_map()?.get(name))
-}
-
-fn text<'a>(value: &'a Value, path: &[&str]) -> Option<&'a str> {
-    at(value, path)?.as_str()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use moorfast_engine::provider::Object;
 
 use super::document::{Declared, key_of};
 use super::key::ObjectKey;
+use super::provided::text;
 
 /// Returns the objects of desired or observed attributes.
 pub(super) fn objects(attributes: &Attributes) -> Vec<Object> {
@@ -21,17 +22,13 @@ fn object(key: &ObjectKey, value: &Value) -> Object {
 
 /// Describes what the cluster deletes together with the object.
 fn contents(key: &ObjectKey, value: &Value) -> Option<String> {
-    let text = |path: &[&str]| {
-        let found = path.iter().try_fold(value, |value, name| value.as_map()?.get(name));
-        found.and_then(Value::as_str)
-    };
     match (key.group(), key.kind.as_str()) {
         ("", "Namespace") => Some(format!("everything in the namespace {}", key.name)),
         ("", "PersistentVolumeClaim") => {
             Some(format!("the data of the volume of {key}, unless the volume's reclaim policy is Retain"))
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-            let kind = match (text(&["spec", "names", "kind"]), text(&["spec", "group"])) {
+            let kind = match (text(value, &["spec", "names", "kind"]), text(value, &["spec", "group"])) {
                 (Some(kind), Some(group)) => format!("{kind}.{group}"),
                 _ => key.name.clone(),
             };
