@@ -48,8 +48,8 @@ fn no_secret_is_visible() {
     let seen = watch.end();
     places.push(("ps".to_owned(), seen.command_lines.iter().cloned().collect::<Vec<_>>().join("\n").into_bytes()));
     for (process, environment) in &seen.environments {
-        // strace, moorfast and its threads have the password from this test.
-        if !process.contains("strace") && !process.contains("debug/moorfast") {
+        // strace, moorfast and its threads have the password from this test, and the script of the manifest gives it to the program that it runs on the node.
+        if !["strace", "debug/moorfast", "touch /srv/used"].iter().any(|program| process.contains(program)) {
             places.push((format!("the environment of {process}"), environment.clone().into_bytes()));
         }
     }

@@ -91,12 +91,16 @@ impl Site {
     pub fn is_in_sync(&self) {
         let mut last = String::new();
         let is_empty = try_wait_for(Duration::from_secs(120), || {
-            let plan = self.run(&["plan", "--detailed-exitcode", "--json"]);
-            last = plan.to_string();
-            let plan: Json = serde_json::from_str(&plan.stdout).ok().filter(|_| plan.code == 0)?;
+            let run = self.run(&["plan", "--detailed-exitcode", "--json"]);
+            let Ok(plan) = serde_json::from_str::<Json>(&run.stdout) else {
+                last = run.to_string();
+                return None;
+            };
             let checks = plan["checks"].as_array().unwrap();
             assert!(checks.len() > 30, "{} checks", checks.len());
-            checks.iter().all(|check| check["status"] == "pass").then_some(())
+            let failed: Vec<_> = checks.iter().filter(|check| check["status"] != "pass").collect();
+            last = format!("exit code {}, changes: {:#}, failed checks: {failed:#?}", run.code, plan["changes"]);
+            (run.code == 0 && failed.is_empty()).then_some(())
         });
         assert!(is_empty.is_some(), "{last}");
         self.expect(0, &["drift"]);
