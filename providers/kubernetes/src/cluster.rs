@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Uri};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
@@ -26,6 +26,7 @@ use crate::error::explain;
 use crate::request_guard::RequestGuard;
 use crate::response::Kinds;
 use crate::retry::Retry;
+use crate::servers::{ServerUrls, Servers};
 
 /// The time limit for a connection to the server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,7 +76,7 @@ struct Discovered {
 
 struct Connected {
     client: Client,
-    server: String,
+    servers: ServerUrls,
 }
 
 /// A kind that the API server serves.
@@ -137,19 +138,25 @@ impl Cluster {
         let Access { mut config, login } = self.log_in().await?;
         config.default_retry = false;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
-        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let urls = self.source.servers(&config)?;
+        let servers = ServerUrls::new(urls.iter().map(|url| url.to_string().trim_end_matches('/').to_owned()));
+        let client_of = |cluster_url: &Uri| {
+            let mut config = config.clone();
+            config.cluster_url = cluster_url.clone();
+            let renewal = login.renewal(&config);
+            let builder = ClientBuilder::try_from(config).map_err(|e| explain(e, "connect", servers.current()))?;
+            Ok(builder.with_layer(&renewal).build())
+        };
+        let clients: Vec<Client> = urls.iter().map(client_of).collect::<Result<_, ProviderError>>()?;
         let guard =
             RequestGuard::new(Arc::clone(&self.requests), self.context.start_permit.clone(), self.kinds.clone());
-        let renewal = login.renewal(&config);
-        let builder = ClientBuilder::try_from(config).map_err(|e| explain(e, "connect", &server))?;
-        let client = builder
-            .with_layer(&renewal)
+        let client = ClientBuilder::new(Servers::new(servers.clone(), clients), &config.default_namespace)
             .with_layer(&guard)
             .with_layer(&BufferLayer::new(QUEUE))
             .with_layer(&login)
-            .with_layer(&RetryLayer::new(Retry::new(server.clone(), self.context.progress.clone())))
+            .with_layer(&RetryLayer::new(Retry::new(servers.clone(), self.context.progress.clone())))
             .build();
-        Ok(Connected { client, server })
+        Ok(Connected { client, servers })
     }
 
     /// Reads the kubeconfig and logs in. A failed login is not repeated, so that a hanging plugin costs its time limit only once.
@@ -196,9 +203,9 @@ impl Cluster {
         }
     }
 
-    /// Returns the URL of the API server.
+    /// Returns the URL of the API server that is in use.
     pub(crate) fn server(&self) -> &str {
-        self.connected.get().map_or("(not configured)", |connected| &connected.server)
+        self.connected.get().map_or("(not configured)", |connected| connected.servers.current())
     }
 
     /// Returns the number of requests that were sent.

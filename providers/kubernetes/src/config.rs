@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::Uri;
+use http::uri::InvalidUri;
+use kube::Config;
 use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, is_inside};
 use moorfast_engine::provider::{Class, ClientCertificates, ClientIdentity, Context, Invalid, ProviderError};
 
@@ -11,8 +14,9 @@ use moorfast_kubeconfig::{Access, Kind as ErrorKind, Origin, is_chosen_by_user};
 use serde_json::json;
 
 const SERVER: &str = "server";
+const SERVERS: &str = "servers";
 /// The attributes of a cluster that is named without a kubeconfig.
-const OF_SERVER: [&str; 4] = [SERVER, "client_certificate", "certificate_authority", "tls_server_name"];
+const OF_SERVER: [&str; 5] = [SERVER, SERVERS, "client_certificate", "certificate_authority", "tls_server_name"];
 
 /// Returns the schema of `[providers.kubernetes]`.
 pub(crate) fn schema() -> Schema {
@@ -46,6 +50,11 @@ pub(crate) fn schema() -> Schema {
                 Kind::String,
                 "URL of the API server, instead of a kubeconfig: `https://10.0.0.1:6443`. It requires `client_certificate`.",
             ),
+            Attribute::optional(
+                SERVERS,
+                Kind::list(Kind::String),
+                "URLs of the API servers of one cluster, instead of `server`. If one cannot be reached, the next one is used, also while an apply runs.",
+            ),
             ClientIdentity::attribute(),
             Attribute::optional(
                 "certificate_authority",
@@ -72,16 +81,17 @@ pub(crate) fn schema() -> Schema {
 pub(crate) enum Source {
     /// A kubeconfig, or the ServiceAccount of the pod.
     Known(moorfast_kubeconfig::Source),
-    /// A server, and the client whose certificate is issued in memory.
-    Issued(Server, ClientIdentity),
+    /// The API servers, and the client whose certificate is issued in memory.
+    Issued(NamedServers, ClientIdentity),
     /// The value of the named attribute is unknown.
     Unknown(&'static str),
 }
 
-/// An API server that the manifest names without a kubeconfig.
+/// The API servers that the manifest names without a kubeconfig.
 #[derive(Clone)]
-pub(crate) struct Server {
-    url: String,
+pub(crate) struct NamedServers {
+    /// At least one.
+    urls: Vec<String>,
     certificate_authority: Option<String>,
     tls_server_name: Option<String>,
 }
@@ -99,10 +109,11 @@ impl Source {
         if let Some(attribute) = open.into_iter().find(|name| attributes.is_unknown_or_retained(name)) {
             return Ok(Self::Unknown(attribute));
         }
-        if let (Some(url), Some(client)) = (attributes.text(SERVER), ClientIdentity::of(attributes)) {
+        let urls = server_urls(attributes);
+        if let (false, Some(client)) = (urls.is_empty(), ClientIdentity::of(attributes)) {
             let text = |name: &str| attributes.text(name).map(str::to_owned);
             let (certificate_authority, tls_server_name) = (text("certificate_authority"), text("tls_server_name"));
-            return Ok(Self::Issued(Server { url: url.to_owned(), certificate_authority, tls_server_name }, client));
+            return Ok(Self::Issued(NamedServers { urls, certificate_authority, tls_server_name }, client));
         }
         let origin = if let Some(path) = attributes.text("kubeconfig") {
             Origin::File(root.join(expand_home(path)))
@@ -146,6 +157,19 @@ impl Source {
         ))
     }
 
+    /// Returns the URLs of the API servers. `config` is the configuration that [`Source::open`] returned.
+    ///
+    /// # Errors
+    /// If the manifest names something else than URLs.
+    pub(crate) fn servers(&self, config: &Config) -> Result<Vec<Uri>, ProviderError> {
+        let Self::Issued(named, _) = self else { return Ok(vec![config.cluster_url.clone()]) };
+        let parsed = |url: &String| {
+            let invalid = |error| format!("[providers.kubernetes] `{url}` is not the URL of a server: {error}");
+            url.parse().map_err(|error: InvalidUri| ProviderError::new(Class::Invalid, invalid(error)))
+        };
+        named.urls.iter().map(parsed).collect()
+    }
+
     /// Reads the kubeconfig and logs in to the cluster.
     ///
     /// # Errors
@@ -166,7 +190,7 @@ impl Source {
     }
 }
 
-impl Server {
+impl NamedServers {
     /// Returns a kubeconfig in memory with a new certificate of `client`.
     async fn source(
         &self,
@@ -176,7 +200,7 @@ impl Server {
         let issued = certificates.issue(client).await?;
         let authority = self.certificate_authority.as_ref().unwrap_or(&issued.authority);
         let cluster = json!({
-            "server": self.url,
+            "server": self.urls.first(),
             "certificate-authority-data": STANDARD.encode(authority),
             "tls-server-name": self.tls_server_name,
         });
@@ -207,7 +231,8 @@ pub(crate) fn kubeconfig_error(error: &moorfast_kubeconfig::Error) -> ProviderEr
 
 /// Checks the rules that the schema cannot express.
 fn rules(attributes: &Attributes) -> Vec<Invalid> {
-    let named = ["kubeconfig", "kubeconfig_content", SERVER].into_iter().filter(|name| attributes.is_set(name));
+    let named =
+        ["kubeconfig", "kubeconfig_content", SERVER, SERVERS].into_iter().filter(|name| attributes.is_set(name));
     let in_cluster = attributes.flag("in_cluster").then_some("in_cluster");
     let named: Vec<_> = named.chain(in_cluster).collect();
     match named.as_slice() {
@@ -220,21 +245,34 @@ fn rules(attributes: &Attributes) -> Vec<Invalid> {
     }
 }
 
-/// Checks that the attributes of a server without a kubeconfig are set together.
+/// Checks that the attributes of servers without a kubeconfig are set together.
 fn rules_of_server(attributes: &Attributes) -> Option<Invalid> {
-    let is_set = |name| attributes.is_set(name);
-    let alone = OF_SERVER.into_iter().find(|name| is_set(name) && !is_set(SERVER));
-    if let Some(name) = alone {
-        let message = format!("[providers.kubernetes] `{name}` requires `server`");
-        return Some(Invalid::new(name, message).help("set `server` to the URL of the API server"));
+    let is_set = |name: &&str| attributes.is_set(name);
+    let Some(server) = [SERVER, SERVERS].into_iter().find(is_set) else {
+        let alone = OF_SERVER.into_iter().find(is_set)?;
+        let message = format!("[providers.kubernetes] `{alone}` requires `server` or `servers`");
+        return Some(Invalid::new(alone, message).help("set `server` to the URL of the API server"));
+    };
+    if !attributes.is_set("client_certificate") {
+        let message = format!("[providers.kubernetes] `{server}` requires `client_certificate`");
+        return Some(Invalid::new(server, message).help("for other credentials use a kubeconfig"));
     }
-    if is_set(SERVER) && !is_set("client_certificate") {
-        let message = "[providers.kubernetes] `server` requires `client_certificate`";
-        return Some(Invalid::new(SERVER, message).help("for other credentials use a kubeconfig"));
+    if attributes.is_unknown_or_retained(server) {
+        return None;
     }
-    let url = attributes.text(SERVER).filter(|url| !url.starts_with("https://"))?;
-    let message = format!("[providers.kubernetes] `server` is not a URL of https: `{url}`");
-    Some(Invalid::new(SERVER, message).help("use the form https://HOST:PORT"))
+    let urls = server_urls(attributes);
+    let message = match urls.iter().find(|url| !url.starts_with("https://")) {
+        Some(url) => format!("[providers.kubernetes] `{server}` is not a URL of https: `{url}`"),
+        None if urls.is_empty() => format!("[providers.kubernetes] `{server}` is empty"),
+        None => return None,
+    };
+    Some(Invalid::new(server, message).help("use the form https://HOST:PORT"))
+}
+
+/// Returns the values of `server` and `servers`.
+fn server_urls(attributes: &Attributes) -> Vec<String> {
+    let one = attributes.text(SERVER).map(str::to_owned);
+    one.into_iter().chain(attributes.texts(SERVERS)).collect()
 }
 
 fn expand_home(path: &str) -> PathBuf {
@@ -253,6 +291,15 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn several_servers_are_those_of_one_cluster() {
+        let client = json!({ "authority": "kubernetes", "common_name": "admin" });
+        let servers = ["https://10.0.0.1:6443", "https://10.0.0.2:6443"];
+        let source = configured(json!({ "servers": servers, "client_certificate": client })).unwrap();
+        let urls = source.servers(&Config::new("https://10.0.0.1:6443".parse().unwrap())).unwrap();
+        assert_eq!(urls.iter().map(Uri::to_string).collect::<Vec<_>>(), servers.map(|url| format!("{url}/")));
+    }
+
     fn configured(json: Json) -> Result<Source, String> {
         let Value::Map(attributes) = Value::from(json) else { panic!("not a map") };
         Source::new(&attributes, Path::new("/")).map_err(|error| error.summary)
@@ -264,15 +311,31 @@ mod tests {
         let server = "https://10.0.0.1:6443";
         let source = configured(json!({ "server": server, "client_certificate": client })).unwrap();
         let Source::Issued(found, identity) = source else { panic!("not a server") };
-        assert_eq!((found.url.as_str(), identity.authority.as_str()), (server, "kubernetes"));
+        assert_eq!((found.urls, identity.authority.as_str()), (vec![server.to_owned()], "kubernetes"));
         assert_eq!(
             (identity.common_name.as_str(), identity.organizations),
             ("admin", vec!["system:masters".to_owned()])
         );
         for (wrong, reason) in [
             (json!({ "server": server }), "[providers.kubernetes] `server` requires `client_certificate`"),
-            (json!({ "client_certificate": client }), "[providers.kubernetes] `client_certificate` requires `server`"),
-            (json!({ "tls_server_name": "x" }), "[providers.kubernetes] `tls_server_name` requires `server`"),
+            (
+                json!({ "client_certificate": client }),
+                "[providers.kubernetes] `client_certificate` requires `server` or `servers`",
+            ),
+            (
+                json!({ "tls_server_name": "x" }),
+                "[providers.kubernetes] `tls_server_name` requires `server` or `servers`",
+            ),
+            (json!({ "servers": [server] }), "[providers.kubernetes] `servers` requires `client_certificate`"),
+            (json!({ "servers": [], "client_certificate": client }), "[providers.kubernetes] `servers` is empty"),
+            (
+                json!({ "servers": [server, "http://10.0.0.2"], "client_certificate": client }),
+                "[providers.kubernetes] `servers` is not a URL of https: `http://10.0.0.2`",
+            ),
+            (
+                json!({ "server": server, "servers": [server], "client_certificate": client }),
+                "[providers.kubernetes] names two clusters: `server` and `servers`",
+            ),
             (
                 json!({ "server": "http://10.0.0.1", "client_certificate": client }),
                 "[providers.kubernetes] `server` is not a URL of https: `http://10.0.0.1`",

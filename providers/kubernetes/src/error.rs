@@ -10,6 +10,7 @@ use crate::config::kubeconfig_error;
 use crate::error_codes;
 use crate::request_guard::{LockLost, ResponseTimeout};
 use crate::response::InvalidResponse;
+use crate::servers::NoneReached;
 
 /// Converts `error`. `doing` names the failed action (`read Deployment/web`), `server` the API server.
 pub(crate) fn explain(error: kube::Error, doing: &str, server: &str) -> ProviderError {
@@ -31,8 +32,11 @@ pub(crate) fn explain(error: kube::Error, doing: &str, server: &str) -> Provider
             if let Some(invalid) = invalid_response(&other) {
                 return invalid_response_error(invalid, doing, server);
             }
-            match sources(&other).find_map(|e| e.downcast_ref::<moorfast_kubeconfig::Error>()) {
-                Some(error) => kubeconfig_error(error),
+            if let Some(error) = sources(&other).find_map(|e| e.downcast_ref::<moorfast_kubeconfig::Error>()) {
+                return kubeconfig_error(error);
+            }
+            match sources(&other).find_map(|e| e.downcast_ref::<NoneReached>()) {
+                Some(reasons) => unreachable_servers(reasons),
                 None => unreachable_server(&other, server),
             }
         }
@@ -76,12 +80,20 @@ fn unreachable_server(error: &(dyn StdError + 'static), server: &str) -> Provide
     unreachable.help("check that the API server runs, and that `server` in the kubeconfig is right")
 }
 
-fn certificate_error(error: &(dyn StdError + 'static)) -> Option<String> {
+/// Returns the error for a cluster of which no API server can be reached.
+fn unreachable_servers(reasons: &NoneReached) -> ProviderError {
+    ProviderError::new(Class::Unreachable, format!("cannot reach any API server: {reasons}"))
+        .code(error_codes::CLUSTER_UNREACHABLE)
+        .help("check that an API server runs, and that `servers` of [providers.kubernetes] are right")
+}
+
+/// Returns the text of the error if the certificate of the server was refused.
+pub(crate) fn certificate_error(error: &(dyn StdError + 'static)) -> Option<String> {
     sources(error).map(ToString::to_string).find(|text| text.contains("invalid peer certificate"))
 }
 
 /// Returns `error` and its sources, from the outside in, including the inner error of an `io::Error`.
-fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+pub(crate) fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |e| source_of(*e))
 }
 
@@ -93,7 +105,7 @@ fn source_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdErro
 }
 
 /// Returns the text of the innermost error: `connection refused`.
-fn innermost(error: &(dyn StdError + 'static)) -> String {
+pub(crate) fn innermost(error: &(dyn StdError + 'static)) -> String {
     let Some(last) = sources(error).last() else { return error.to_string() };
     match last.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
         Some(std::io::ErrorKind::ConnectionRefused) => "connection refused".to_owned(),

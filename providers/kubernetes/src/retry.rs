@@ -11,6 +11,8 @@ use tokio::time::{Instant, Sleep, sleep};
 use tower::BoxError;
 use tower::retry::Policy;
 
+use crate::servers::ServerUrls;
+
 /// The number of retries of one request.
 const ATTEMPTS: usize = 6;
 /// The limit of all pauses of one request together. If the server asks for a pause beyond it, its response is the result.
@@ -32,16 +34,16 @@ pub(crate) struct Retry {
 /// The reports of the pauses that a server asks for.
 #[derive(Clone, Debug)]
 struct Reports {
-    server: String,
+    servers: ServerUrls,
     progress: Progress,
     /// The end of the last reported pause. Many requests pause at the same time.
     until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Retry {
-    /// Creates the retries of requests to `server`.
-    pub(crate) fn new(server: String, progress: Progress) -> Self {
-        let reports = Reports { server, progress, until: Arc::default() };
+    /// Creates the retries of requests to `servers`.
+    pub(crate) fn new(servers: ServerUrls, progress: Progress) -> Self {
+        let reports = Reports { servers, progress, until: Arc::default() };
         Self { attempts: 0, waited: Duration::ZERO, reports }
     }
 
@@ -70,7 +72,7 @@ impl Reports {
         let now = Instant::now();
         if until.is_none_or(|until| until <= now) {
             *until = Some(now + pause);
-            let (server, status, seconds) = (&self.server, status.as_u16(), pause.as_secs());
+            let (server, status, seconds) = (self.servers.current(), status.as_u16(), pause.as_secs());
             self.progress.report_waiting(format!("the API server {server} asks to wait {seconds} s (HTTP {status})"));
         }
     }
@@ -90,13 +92,18 @@ impl<B> Policy<Request<Body>, Response<B>, BoxError> for Retry {
     }
 
     fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
-        let mut copy = Request::new(request.body().try_clone()?);
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.headers_mut() = request.headers().clone();
-        *copy.extensions_mut() = request.extensions().clone();
-        Some(copy)
+        copy_of(request)
     }
+}
+
+/// Copies a request, so that it can be sent again. Returns `None` if its body is a stream.
+pub(crate) fn copy_of(request: &Request<Body>) -> Option<Request<Body>> {
+    let mut copy = Request::new(request.body().try_clone()?);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
+    Some(copy)
 }
 
 /// Whether the response is a temporary failure. The 429 of an eviction means a disruption budget, and the 503 of a node proxy means its kubelet: these are
@@ -151,9 +158,11 @@ mod tests {
         if let Some(seconds) = retry_after {
             response = response.header("Retry-After", seconds);
         }
-        Retry::new("https://a".to_owned(), Progress(None))
-            .retry(&mut request, &mut Ok(response.body(()).unwrap()))
-            .is_some()
+        retry(Progress(None)).retry(&mut request, &mut Ok(response.body(()).unwrap())).is_some()
+    }
+
+    fn retry(progress: Progress) -> Retry {
+        Retry::new(ServerUrls::new(["https://a".to_owned()]), progress)
     }
 
     #[tokio::test]
@@ -176,7 +185,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_follow_the_server_and_are_limited() {
-        let retry = || Retry::new("https://a".to_owned(), Progress(None));
+        let retry = || retry(Progress(None));
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         let (start, mut one) = (Instant::now(), retry());
         assert_eq!(one.pause(seconds(7)).unwrap().deadline(), start + Duration::from_secs(7));
@@ -190,7 +199,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_pauses_of_many_requests_are_reported_once() {
         let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-        let retry = Retry::new("https://a".to_owned(), Progress(Some(sender)));
+        let retry = retry(Progress(Some(sender)));
         let ask = |seconds| {
             let pause = retry.clone().pause_for(StatusCode::TOO_MANY_REQUESTS, Some(Duration::from_secs(seconds)));
             assert!(pause.is_some());
