@@ -23,10 +23,8 @@ fn manifest(server: &str, more: &str) -> String {
     )
 }
 
-#[test]
-fn a_cluster_of_an_authority_in_the_key_store() {
-    let Some(testbed) = Testbed::up("credentials", 1) else { return };
-    let folder = Folder::new(&manifest(&testbed.facts.control_plane.server, ""));
+/// Writes a key store with the authority of the testbed's cluster.
+fn has_authority_of(testbed: &Testbed, folder: &Folder) {
     let of_authority = |name: &str| fs::read_to_string(testbed.facts.state.join("pki").join(name)).unwrap();
     let authority =
         json!({ "kind": "authority", "private_key": of_authority("ca.key"), "certificate": of_authority("ca.crt") });
@@ -34,6 +32,13 @@ fn a_cluster_of_an_authority_in_the_key_store() {
     fs::create_dir(folder.path("keys")).unwrap();
     folder.write("keys/keys.json", &keys.to_string());
     fs::set_permissions(folder.path("keys/keys.json"), fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn a_cluster_of_an_authority_in_the_key_store() {
+    let Some(testbed) = Testbed::up("credentials", 1) else { return };
+    let folder = Folder::new(&manifest(&testbed.facts.control_plane.server, ""));
+    has_authority_of(&testbed, &folder);
 
     let trace = folder.path("trace");
     let options = ["-f", "-s", "1048576", "-e", "trace=execve"];
@@ -73,4 +78,36 @@ fn an_authority_that_the_same_manifest_makes() {
     let alone = folder.read("main.toml").replace("depends_on", "# depends_on");
     folder.write("main.toml", &alone.replace("authority = \"kubernetes\"", "authority = \"other\""));
     folder.expect(1, &["plan"]).complains("the key store does not contain the authority `other` yet");
+}
+
+#[test]
+fn the_version_of_a_cluster_that_the_same_manifest_starts_is_read_when_planning() {
+    let authority = "depends_on = [\"pki_authority.kubernetes\"]\n\n\
+        [resource.pki_authority.kubernetes]\nname = \"kubernetes\"\ncommon_name = \"kubernetes\"\n\
+        [data.kubernetes_version.running]\ndefault = \"none\"\n\
+        [outputs.version]\nvalue = \"${data.kubernetes_version.running.version}\"\n";
+    let folder = Folder::new(&manifest("https://127.0.0.1:9", authority));
+    folder.expect(0, &["plan"]).says("+ version = \"none\"");
+    folder.expect(0, &["apply", "-auto-approve", "-target", "pki_authority.kubernetes"]);
+    folder.expect(1, &["plan"]).complains("1 object could not be read");
+    let required = folder.read("main.toml").replace("default = \"none\"\n", "");
+    folder.write("main.toml", &required);
+    let error = folder.expect(1, &["plan"]);
+    error.complains("cannot reach the API server https://127.0.0.1:9").complains("help: set `default` to the version");
+}
+
+#[test]
+fn another_api_server_is_used_if_one_cannot_be_reached() {
+    let Some(testbed) = Testbed::up("servers", 1) else { return };
+    let server = &testbed.facts.control_plane.server;
+    let several = |servers: &str| manifest("", "").replace("server = \"\"", &format!("servers = [{servers}]"));
+    let folder = Folder::new(&several(&format!("\"https://127.0.0.1:9\", \"{server}\"")));
+    has_authority_of(&testbed, &folder);
+    folder.expect(0, &["apply", "-auto-approve"]);
+    assert_eq!(testbed.get(&["configmap", "credentials", "-n", "default"])["data"]["level"], "info");
+    folder.expect(0, &["plan", "-detailed-exitcode"]);
+    folder.write("main.toml", &several("\"https://127.0.0.1:9\", \"https://127.0.0.1:1\""));
+    folder.expect(1, &["plan"]).complains(
+        "cannot reach any API server: https://127.0.0.1:9 (connection refused), https://127.0.0.1:1 (connection refused)",
+    );
 }

@@ -93,8 +93,8 @@ pub trait ResourceType: Any + Send + Sync {
         None
     }
 
-    /// Whether the objects are in the target of the provider, such as a cluster. Otherwise an instance exists only in moorfast: it neither depends on the resources
-    /// that start the target (`depends_on` of the provider's configuration), nor waits until the target answers.
+    /// Whether an instance needs the target of the provider, such as a cluster. Otherwise it exists only in moorfast, or can be read while there is no target: it neither
+    /// depends on the resources that start the target (`depends_on` of the provider's configuration), nor waits until the target answers.
     fn accesses_target(&self) -> bool {
         true
     }

@@ -70,6 +70,10 @@ impl ResourceType for KubernetesData {
         self.data.local_access()
     }
 
+    fn accesses_target(&self) -> bool {
+        self.data.needs_cluster()
+    }
+
     fn validate(&self, attributes: &Attributes) -> Vec<Invalid> {
         self.data.validate(attributes)
     }

@@ -24,6 +24,11 @@ pub(crate) trait Data: Send + Sync {
         None
     }
 
+    /// Whether it can only be read after the cluster was started. Otherwise it is read when planning, also if `depends_on` of the provider names what starts the cluster.
+    fn needs_cluster(&self) -> bool {
+        true
+    }
+
     /// Checks the rules that the schema cannot express, and returns each violation.
     fn validate(&self, _arguments: &Attributes) -> Vec<Invalid> {
         Vec::new()
