@@ -1,10 +1,15 @@
 //! One apply makes a cluster of five bare machines.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 
 use super::site::{Site, left_behind};
+use crate::support::folder::Run;
 use crate::support::processes::Watch;
 use crate::support::snapshot::Snapshot;
 use crate::support::wait_for;
@@ -22,6 +27,7 @@ fn bare_machines_become_a_cluster() {
     site.pods_reach_each_other();
     site.metrics_are_shown();
     site.secrets_are_encrypted_in_etcd();
+    site.an_upgrade_that_skips_a_version_is_denied();
     site.a_snapshot_is_taken_once();
     site.leaders_and_a_member_of_etcd_stop();
     site.the_first_control_plane_is_replaced();
@@ -43,6 +49,27 @@ impl Site {
         assert_eq!(snapshots(), 1);
         self.is_in_sync();
         assert_eq!(snapshots(), 1);
+    }
+
+    fn an_upgrade_that_skips_a_version_is_denied(&self) {
+        let minor = |version: &str| version.split('.').nth(1).unwrap().parse::<u32>().unwrap();
+        let running = self.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.nodeInfo.kubeletVersion}"]);
+        let [older, newer] = [minor(&running) - 1, minor(&running) + 2].map(|minor| format!("v1.{minor}.0"));
+        let skipped = format!("kube-apiserver {} and {} must not run at the same time", &running[1..], &newer[1..]);
+        self.plan_to_install(&newer).complains(&skipped);
+        self.plan_to_install(&older).complains(&format!("{running} cannot be downgraded to {older}"));
+    }
+
+    /// Plans with a folder of binaries in which the API server has another version.
+    fn plan_to_install(&self, version: &str) -> Run {
+        let folder = self.moorfast.path(version);
+        let made = Command::new("cp").arg("-rs").args([Path::new(&self.binaries), &folder]).status().unwrap();
+        assert!(made.success());
+        let api_server = folder.join("kube-apiserver");
+        std::fs::remove_file(&api_server).unwrap();
+        std::fs::write(&api_server, format!("#!/bin/sh\necho Kubernetes {version}\n")).unwrap();
+        std::fs::set_permissions(&api_server, Permissions::from_mode(0o755)).unwrap();
+        self.expect(1, &["plan", "--var", &format!("binaries={}", folder.display())])
     }
 
     fn one_apply_makes_the_cluster(&self) {

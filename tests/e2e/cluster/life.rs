@@ -19,14 +19,15 @@ fn certificates_are_renewed_one_machine_after_the_other() {
 }
 
 #[test]
-fn a_worker_leaves() {
+fn a_worker_and_a_control_plane_leave() {
     if !is_chosen("MOORFAST_CLUSTER_LIFE") {
         return;
     }
     let Some(mut site) = Site::up("cluster-leaving", 2) else { return };
-    let bare = site.snapshot_of_last_worker();
+    let bare = site.snapshots();
     site.starts_with_a_workload();
     site.a_worker_leaves(&bare);
+    site.a_control_plane_leaves(&bare);
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl Site {
         assert_eq!(renewed.count(), expected);
 
         let before = self.files_of_certificates();
-        let client = &self.testbed.facts.nodes[CONTROL_PLANES];
+        let client = self.first_worker();
         let apply = self.without_an_outage(client, || self.expect(0, &["apply", "--json", "renewal.plan"]));
         eprintln!("the renewal took {:.1?}", apply.took);
         let control_planes: Vec<_> = self.control_planes().iter().map(|node| node.name.clone()).collect();

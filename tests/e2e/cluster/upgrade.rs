@@ -19,7 +19,7 @@ impl Site {
         assert!(before.iter().all(|version| minor(version) + 1 == minor(&after)), "from {before:?} to {after}");
 
         self.expect(0, &["plan", "--out", "upgrade.plan"]);
-        let client = &self.testbed.facts.nodes[CONTROL_PLANES];
+        let client = self.first_worker();
         let apply = self.without_an_outage(client, || self.expect(0, &["apply", "--json", "upgrade.plan"]));
         eprintln!("the upgrade took {:.1?}", apply.took);
 

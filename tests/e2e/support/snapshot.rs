@@ -12,7 +12,7 @@ const FILES: &str = r"find / -xdev \
   \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/log \
      -o -path /var/cache -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /var/lib/systemd -o -path /root/.ssh \) -prune \
   -o -print | sort; find /data /var/lib/containerd /var/lib/kubelet -mindepth 1 2>/dev/null | sort";
-const ABOUT_NODES: [(&str, &str); 5] = [
+const ABOUT_NODES: [(&str, &str); 6] = [
     ("files", FILES),
     ("packages", "dpkg-query -W -f '${db:Status-Abbrev} ${Package}\\n'"),
     ("users", "cut -d: -f1 /etc/passwd; cut -d: -f1 /etc/group"),
@@ -21,6 +21,7 @@ const ABOUT_NODES: [(&str, &str); 5] = [
         "running",
         "systemctl list-units --type=service --state=running --no-legend --plain | cut -d' ' -f1 | grep -v '^user@' | sort",
     ),
+    ("containers", "ps -eo args | grep '[c]ontainerd-shim' || true"),
 ];
 const KINDS: [&str; 7] = [
     "nodes",
