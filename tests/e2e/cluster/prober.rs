@@ -28,9 +28,10 @@ pub fn while_available<T>(requests: &[Request<'_>], change: impl FnOnce() -> T) 
         eprintln!("{name}: {successes} requests succeeded, {} failed", failures.len());
     }
     let changed = changed.unwrap_or_else(|panic| resume_unwind(panic));
-    for ((name, _), (successes, failures)) in requests.iter().zip(results) {
-        assert!(failures.is_empty() && successes > 20, "{name}: {successes} requests succeeded, {failures:#?} failed");
-    }
+    let is_bad = |(successes, failures): &Results| *successes <= 20 || !failures.is_empty();
+    let bad: Vec<_> =
+        requests.iter().map(|(name, _)| name).zip(&results).filter(|(_, results)| is_bad(results)).collect();
+    assert!(bad.is_empty(), "{bad:#?}");
     changed
 }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value as Json;
 
 use super::renewal::turns;
-use super::site::{CONTROL_PLANES, Site};
+use super::site::Site;
 use crate::support::testbed::cluster_binaries;
 
 impl Site {
