@@ -41,6 +41,13 @@ depends_on = ["mem_item.object"]
 value = "${data.mem_item.object.value}"
 "#;
 
+/// An object whose key is known only after the cluster started, so that it is not read before it is planned.
+const NAMED_LATER: &str = r#"
+[resource.mem_item.named_later]
+provider = "mem.cluster"
+key      = "${mem_file.api.id}"
+"#;
+
 fn bench(manifest: &str) -> Bench {
     let bench = Bench::default();
     bench.write(manifest);
@@ -72,6 +79,23 @@ async fn objects_are_planned_before_their_cluster_answers() {
     assert_eq!(bench.memory.world().log, ["create m:api", "create object", "create after"]);
     let plan = bench.plan(&everything()).await.unwrap();
     assert!(!plan.has_changes(), "{:#?}", plan.changes);
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_yet_is_planned_before_its_cluster_answers() {
+    let bench = bench(&format!("{BRINGS_UP}{NAMED_LATER}"));
+    let plan = bench.plan(&everything()).await.unwrap();
+    let planned = change(&plan, "mem_item.named_later");
+    assert_eq!(planned.action, Action::Create);
+    assert_eq!(planned.notes, ["provisional: mem.cluster does not answer yet; this plan starts it"]);
+    let report = bench.apply(&everything()).await;
+    assert!(report.outcomes.iter().all(|o| o.is_done()), "{:?}", report.outcomes);
+    bench.assert_settled().await;
+
+    // The same without a cluster that starts.
+    let bench = self::bench(&format!("{BRINGS_UP}{NAMED_LATER}").replace("depends_on = [\"mem_file.api\"]", ""));
+    let Err(Failure::Providers(failures)) = bench.plan(&everything()).await else { panic!("it is planned") };
+    assert!(failures.iter().any(|(address, _)| address.to_string() == "mem_item.named_later"), "{failures:?}");
 }
 
 #[tokio::test]

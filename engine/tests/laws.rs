@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moorfast_engine::apply::{ApplyOptions, ChangeOutcome, ChangeResult};
+use moorfast_engine::model::error_codes;
 use moorfast_engine::plan::{PlanMode, PlanOptions};
-use moorfast_engine::provider::Action;
+use moorfast_engine::provider::{Action, Class, Operation, ProviderError};
 use moorfast_engine::session::{Events, Failure, Interrupt};
-use moorfast_engine::state::{Intent, LockRequest};
+use moorfast_engine::state::{Intent, LockRequest, StateError};
 use proptest::prelude::*;
 use support::Bench;
 
@@ -570,6 +571,59 @@ async fn changes_that_are_not_started_because_the_state_failed_are_reported_as_n
     assert_eq!(reported, ["mem_item.a", "mem_item.b"].map(not_started));
 }
 
+/// Another run took the lock away while the operations ran.
+#[tokio::test]
+async fn operations_whose_results_cannot_be_recorded_are_reported_once_and_nothing_follows_them() {
+    let bench = Bench::default();
+    bench.write(
+        "[resource.mem_item.broken]\nkey = \"broken\"\n[resource.mem_item.made]\nkey = \"made\"\n\
+         [resource.mem_item.next]\nkey = \"next\"\ndepends_on = [\"mem_item.made\"]\n",
+    );
+    let store = bench.store().await;
+    let lock = store.lock(LockRequest::new("apply"), Duration::ZERO).await.unwrap();
+    let state = store.snapshot().await.unwrap();
+    let quiet = (Events::default(), Interrupt::default());
+    let planned = bench.workspace().plan(&state, store.seal_key(), &everything(), &quiet.0, &quiet.1).await.unwrap();
+    bench.memory.world().broken.push("broken".to_owned());
+    bench.memory.world().takes_lock = Some(("create made".to_owned(), store, lock.info().id.clone()));
+    let how = ApplyOptions { run: "test".to_owned(), parallelism: 10, per_target: 1, verify: false };
+    let report = planned.apply(&lock, how, &quiet.0, &quiet.1).await;
+    assert!(matches!(report.state_error, Some(StateError::LockLost { .. })), "{:?}", report.state_error);
+    assert!(!report.interrupted);
+    let mut reported: Vec<_> = report
+        .outcomes
+        .iter()
+        .map(|outcome| match &outcome.result {
+            ChangeResult::Failed(error) => (outcome.address.to_string(), error.summary.clone()),
+            other => (outcome.address.to_string(), format!("{other:?}")),
+        })
+        .collect();
+    reported.sort();
+    let expected = [("broken", "broken is broken"), ("made", "Unrecorded"), ("next", "NotStarted")];
+    assert_eq!(reported, expected.map(|(key, result)| (format!("mem_item.{key}"), result.to_owned())));
+    // The next run finds what was made.
+    bench.memory.world().broken.clear();
+    bench.apply(&everything()).await;
+    assert_eq!(bench.memory.world().log, ["create made", "create broken", "update made", "create next"]);
+    bench.assert_settled().await;
+}
+
+#[tokio::test]
+async fn an_apply_reports_a_failed_maintenance_with_its_code_and_its_help() {
+    let bench = Bench::default();
+    bench.write("[resource.mem_item.x]\nkey = \"x\"\n");
+    let full =
+        ProviderError::new(Class::Failed, "the store is full").help("make room").code(error_codes::INVALID_VALUE);
+    bench.memory.world().maintenance = Some(full);
+    let report = bench.apply(&everything()).await;
+    let errors: Vec<_> = report.errors.iter().map(|e| (e.summary.as_str(), e.code, e.help.as_deref())).collect();
+    assert_eq!(errors, [("the store is full", Some(error_codes::INVALID_VALUE), Some("make room"))]);
+    assert_eq!(bench.memory.world().log, ["create x"]);
+    // A destroy maintains nothing.
+    let report = bench.apply(&PlanOptions { mode: PlanMode::Destroy, ..everything() }).await;
+    assert!(report.errors.is_empty(), "{:?}", report.errors);
+}
+
 #[tokio::test]
 async fn an_identity_must_not_be_sensitive() {
     let bench = Bench::default();
@@ -583,6 +637,12 @@ async fn an_identity_must_not_be_sensitive() {
     // A text that happens to be in the name does not make it.
     bench.write("[resource.mem_item.x]\nkey = \"x\"\nvalue = '${sensitive(\"x\")}'\n");
     bench.plan(&everything()).await.unwrap();
+}
+
+/// Returns the identity of the record of an operation, and that of its observed object.
+fn identities(operation: &Operation) -> [Option<String>; 2] {
+    let observed = operation.observed.as_ref().and_then(|observed| observed.attributes["key"].as_str());
+    [operation.recorded.as_ref().map(|record| record.identity.clone()), observed.map(str::to_owned)]
 }
 
 /// The new object of a replacement is recorded, even if the run is interrupted before the old object is destroyed.
@@ -601,9 +661,13 @@ async fn a_run_that_is_interrupted_within_a_replacement_leaves_no_orphan() {
     assert_eq!(bench.memory.world().items.keys().collect::<Vec<_>>(), ["a", "b"]);
 
     bench.memory.world().stop_after = None;
+    bench.memory.world().operations.clear();
     bench.write("");
     bench.apply(&everything()).await;
     assert_eq!(bench.memory.world().items.keys().collect::<Vec<_>>(), Vec::<&str>::new());
+    // The provider gets each object with its own record.
+    let removed: Vec<_> = bench.memory.world().operations.iter().map(identities).collect();
+    assert_eq!(removed, [["a", "a"], ["b", "b"]].map(|pair| pair.map(|key| Some(key.to_owned()))));
 }
 
 #[tokio::test]

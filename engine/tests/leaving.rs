@@ -68,6 +68,7 @@ async fn what_was_made_on_it_is_destroyed_after_its_objects_in_the_cluster() {
     assert!(report.outcomes.iter().all(|outcome| outcome.is_done()), "{report:?}");
     let log = bench.memory.world().log.clone();
     assert_eq!(log.last().unwrap(), "delete n1:/unit", "{log:?}");
+    assert!(bench.memory.world().operations.iter().all(|operation| !operation.machine_gone));
     assert_eq!(items(&bench), ["n0", "n0:/unit", "n0:member"]);
     assert_forgotten(&bench).await;
 }
@@ -187,6 +188,7 @@ async fn a_dead_machine_needs_the_option() {
     assert_eq!(of_file.reasons, [Reason::NodeLeaves { how: Departure::Dead }]);
     let report = bench.apply(&dead("n1")).await;
     assert!(report.outcomes.iter().all(|outcome| outcome.is_done()), "{report:?}");
+    assert!(bench.memory.world().operations.iter().rev().take(2).all(|operation| operation.machine_gone));
     // The file was lost with its machine.
     assert_eq!(items(&bench), ["n0", "n0:/unit", "n0:member", "n1:/unit"]);
     assert_forgotten(&bench).await;

@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use moorfast_engine::apply::{ChangeOutcome, ChangeResult};
 use moorfast_engine::model::{NodeChangeKind, NodeName, Replacement};
 use moorfast_engine::plan::{Plan, PlanOptions};
+use moorfast_engine::provider::Class;
+use moorfast_engine::session::Failure;
 use proptest::prelude::*;
 use support::Bench;
 
@@ -93,6 +95,29 @@ fn a_change_names_the_node_it_is_bound_to_and_not_one_that_its_key_names() {
     });
 }
 
+#[test]
+fn an_import_is_refused_on_the_node_whose_machine_changed_and_on_no_other() {
+    let shape = Shape(vec![BTreeSet::new(), BTreeSet::new()]);
+    run(async {
+        let bench = Bench::applied(&Shape(vec![BTreeSet::new()]).manifest("v")).await;
+        bench.memory.swap("n1", "key-new", "id-new");
+        bench.memory.world().trusted.push("key-new".to_owned());
+        bench.write(&shape.manifest("v"));
+        for node in ["n0", "n1"] {
+            bench.memory.world().items.insert(format!("{node}:f1"), "there".to_owned());
+        }
+        assert_eq!(bench.plan(&PlanOptions::default()).await.unwrap().mismatches(), 1);
+        let imported = bench.import("mem_file.f1[\"n0\"]").await.unwrap();
+        assert_eq!(imported.iter().map(ToString::to_string).collect::<Vec<_>>(), ["mem_file.f1[\"n0\"]"]);
+        let Err(Failure::Providers(failures)) = bench.import("mem_file.f1[\"n1\"]").await else { panic!("imported") };
+        let errors: Vec<_> = failures.iter().map(|(_, error)| (error.class, error.summary.as_str())).collect();
+        assert_eq!(errors, [(Class::Identity, "another machine answers as the node `n1`")]);
+        // Its machine is the recorded one again.
+        bench.memory.world().machines.clear();
+        assert_eq!(bench.plan(&PlanOptions::default()).await.unwrap().mismatches(), 0);
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -118,6 +143,8 @@ proptest! {
             bench.apply(&approving(node)).await;
             let log = bench.memory.world().log.clone();
             prop_assert_eq!(&log[0], &format!("delete badge-{node}"));
+            let gone: Vec<_> = bench.memory.world().operations.iter().map(|operation| operation.machine_gone).collect();
+            prop_assert_eq!(gone.iter().filter(|gone| **gone).count(), 1, "only the old badge");
             prop_assert_eq!(elsewhere(&log, node), Vec::<String>::new());
             let made = log.iter().filter_map(|line| line.strip_prefix("create ")).map(str::to_owned);
             prop_assert_eq!(made.collect::<BTreeSet<_>>(), shape.places(node));

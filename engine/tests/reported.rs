@@ -79,6 +79,9 @@ async fn a_reported_change_is_drift_until_a_refresh_accepts_it() {
     bench.write(&badge("b"));
     bench.apply(&PlanOptions::default()).await;
     assert_eq!(drift().await, 1);
-    bench.apply(&PlanOptions { mode: PlanMode::RefreshOnly, ..PlanOptions::default() }).await;
+    let refresh = PlanOptions { mode: PlanMode::RefreshOnly, ..PlanOptions::default() };
+    assert!(bench.plan(&refresh).await.unwrap().has_changes());
+    bench.apply(&refresh).await;
     assert_eq!(drift().await, 0);
+    assert!(!bench.plan(&refresh).await.unwrap().has_changes());
 }

@@ -462,6 +462,67 @@ fn a_gate_on_an_unknown_value_fails_immediately() {
     });
 }
 
+/// Returns the error of the first gate that stopped a rollout of the nodes `a` and `b`.
+async fn stopped_gate(bench: &Bench, options: &PlanOptions) -> Option<String> {
+    let report = tokio::time::timeout(Duration::from_secs(60), bench.apply(options)).await.unwrap();
+    report.gates.first().map(|gate| format!("{}: {}", gate.gate, gate.error.summary))
+}
+
+#[test]
+fn a_gate_names_the_later_changes_whose_values_it_needs() {
+    run(async {
+        let manifest = |value: &str| {
+            format!(
+                "{TWO}[resource.mem_item.x]\non = \"all\"\nkey = \"${{node.name}}/x\"\nvalue = \"{value}\"\n\
+                 [resource.mem_item.late]\nkey = \"late\"\nvalue = \"{value}\"\ndepends_on = [\"mem_item.x\"]\n\
+                 [check.late]\nassert = [{{ condition = '${{mem_item.late.id != \"\"}}', error_message = \"it has no id\" }}]\n\
+                 [rollout.every]\nresources = [\"mem_item.x\"]\ngates = [\"check.late\"]\ntimeout = \"1h\"\n"
+            )
+        };
+        let bench = Bench::applied(&manifest("1")).await;
+        bench.write(&manifest("2"));
+        let stopped = stopped_gate(&bench, &everything()).await;
+        assert_eq!(stopped.as_deref(), Some("check.late: it depends on unknown values of mem_item.late"));
+    });
+}
+
+#[test]
+fn a_gate_reads_unselected_data_sources_whose_arguments_are_known() {
+    // The condition of the check, and the gate that stops the rollout.
+    let cases = [
+        ("data.mem_item.known.value == \\\"flag\\\"", None),
+        (
+            "data.mem_item.known.value != \\\"flag\\\"",
+            Some("check.flag: check.flag does not pass: assertion: it is set"),
+        ),
+        (
+            "data.mem_item.unknown.value == \\\"flag\\\"",
+            Some("check.flag: it depends on unknown values of data.mem_item.unknown"),
+        ),
+    ];
+    for (condition, stopped) in cases {
+        run(async {
+            let manifest = |value: &str| {
+                format!(
+                    "{TWO}[resource.mem_item.x]\non = \"all\"\nkey = \"${{node.name}}/x\"\nvalue = \"{value}\"\n\
+                     [resource.mem_item.flag]\nkey = \"flag\"\nvalue = \"flag\"\n\
+                     [data.mem_item.known]\nkey = \"flag\"\ndepends_on = [\"mem_item.flag\"]\n\
+                     [data.mem_item.unknown]\nkey = \"${{mem_item.flag.id}}\"\n\
+                     [check.flag]\nassert = [{{ condition = \"${{{condition}}}\", error_message = \"it is set\" }}]\n\
+                     [rollout.every]\nresources = [\"mem_item.x\"]\ngates = [\"check.flag\"]\ntimeout = \"1s\"\n"
+                )
+            };
+            let bench = Bench::default();
+            bench.memory.world().items.insert("id-flag-flag".to_owned(), "flag".to_owned());
+            bench.write(&manifest("1"));
+            bench.apply(&everything()).await;
+            bench.write(&manifest("2"));
+            let only_items = only(&["mem_item.x[\"a\"]", "mem_item.x[\"b\"]"]);
+            assert_eq!(stopped_gate(&bench, &only_items).await.as_deref(), stopped, "{condition}");
+        });
+    }
+}
+
 #[test]
 fn a_gate_waits_for_objects_outside_of_the_rollout() {
     run(async {

@@ -107,12 +107,9 @@ impl Graph {
     }
 
     fn cycles(&self, expanded: &Expanded) -> Vec<Diagnostic> {
-        let has_self_loop = |i: &NodeIndex| self.edges.contains_edge(*i, *i);
-        let components = tarjan_scc(&self.edges).into_iter();
-        components
-            .filter(|c| c.len() > 1 || c.iter().any(has_self_loop))
-            .map(|c| self.cycle_error(&c, expanded))
-            .collect()
+        // No instance depends on itself: that is an error of its own.
+        let components = tarjan_scc(&self.edges).into_iter().filter(|component| component.len() > 1);
+        components.map(|component| self.cycle_error(&component, expanded)).collect()
     }
 
     /// Returns the error for a strongly connected component. It shows one cycle.

@@ -167,6 +167,28 @@ mod tests {
     }
 
     #[test]
+    fn a_value_is_found_at_its_path() {
+        let attributes = json!({"spec": {"ports": [{"port": 80}, {"port": 443}]}});
+        let at = |path: &str| value_at(attributes.as_object().unwrap(), &parse_path(path)).cloned();
+        assert_eq!(at("spec.ports[1].port"), Some(json!(443)));
+        assert_eq!(at("spec.ports[2].port"), None);
+        assert_eq!(at("spec.ports.port"), None);
+        assert_eq!(at("status"), None);
+        assert_eq!(at(""), None);
+    }
+
+    #[test]
+    fn lists_are_compared_item_by_item() {
+        let paths = |before: Json, after: Json| {
+            let differences = differences(before.as_object(), after.as_object().unwrap());
+            differences.iter().map(|d| path_text(&d.path)).collect::<Vec<_>>()
+        };
+        assert_eq!(paths(json!({"a": [1, 2, 3]}), json!({"a": [1, 4, 3]})), ["a[1]"]);
+        assert_eq!(paths(json!({"a": [1]}), json!({"a": [1, 2]})), ["a[1]"]);
+        assert_eq!(paths(json!({"a": [{"b": 1}, 2]}), json!({"a": [{"b": 2}]})), ["a[0].b", "a[1]"]);
+    }
+
+    #[test]
     fn equal_values_do_not_differ() {
         assert!(changed(json!({"a": {"b": [1, 2]}}), json!({"a": {"b": [1, 2]}})).is_empty());
     }

@@ -387,3 +387,31 @@ impl Plan {
             || (self.options.mode == PlanMode::RefreshOnly && !self.drift.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::samples::change;
+
+    #[test]
+    fn a_change_lists_the_superseded_objects_and_the_immutable_attributes() {
+        let immutable = |path: &str| ObjectChange {
+            identity: path.to_owned(),
+            name: path.to_owned(),
+            action: Action::Replace,
+            replace_paths: vec![path.to_owned()],
+        };
+        let change = Change {
+            reasons: vec![
+                Reason::Manifest,
+                Reason::Superseded { identity: "old".to_owned() },
+                Reason::Immutable { attributes: vec!["path".to_owned(), "mode".to_owned()] },
+                Reason::Superseded { identity: "older".to_owned() },
+            ],
+            objects: vec![immutable("objects.a.spec")],
+            ..change("mem_file.a", Action::Replace, &[])
+        };
+        assert_eq!(change.superseded().collect::<Vec<_>>(), ["old", "older"]);
+        assert_eq!(change.replace_paths().collect::<Vec<_>>(), ["path", "mode", "objects.a.spec"]);
+    }
+}

@@ -78,3 +78,29 @@ impl PlannedRollout {
         self.nodes.iter().find(|node| node.name == *name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_json_of_a_node_has_a_drain_only_if_it_is_needed() {
+        let node = |drain: NodeDrain| RolledNode {
+            name: NodeName("n1".to_owned()),
+            changes: Vec::new(),
+            drain,
+            was_drained: false,
+        };
+        let cases = [
+            (NodeDrain::NotNeeded, json!({ "name": "n1", "changes": [] })),
+            (NodeDrain::Planned, json!({ "name": "n1", "changes": [], "drain": "planned" })),
+            (NodeDrain::Absent, json!({ "name": "n1", "changes": [], "drain": "absent" })),
+        ];
+        for (drain, json) in cases {
+            assert_eq!(serde_json::to_value(node(drain)).unwrap(), json);
+            assert_eq!(serde_json::from_value::<RolledNode>(json).unwrap(), node(drain));
+        }
+    }
+}

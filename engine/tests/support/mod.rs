@@ -36,6 +36,10 @@ pub struct World {
     pub made: BTreeMap<String, (String, String)>,
     /// `create KEY`, `update KEY`, `delete KEY`, `restart KEY`, `healthy KEY`, `sick KEY`, `drain KEY`, `undrain KEY`, in the order of the operations.
     pub log: Vec<String>,
+    /// The operations as the provider got them, in the order of the calls.
+    pub operations: Vec<Operation>,
+    /// The data sources as the provider got them.
+    pub data: Vec<DataRequest>,
     /// The keys whose operations fail.
     pub broken: Vec<String>,
     /// Objects explain a failure once this is in the log.
@@ -54,6 +58,10 @@ pub struct World {
     pub dies: Option<(usize, bool, CancellationToken)>,
     /// The number of runs that died.
     pub deaths: usize,
+    /// The line of the log after which this state loses the lock with this id.
+    pub takes_lock: Option<(String, Store, String)>,
+    /// The error of the maintenance that an apply makes.
+    pub maintenance: Option<ProviderError>,
     /// The permit to start operations.
     pub start_permit: StartPermit,
     /// The keys whose values cannot be changed in place in a bundle.
@@ -108,6 +116,18 @@ impl Memory {
             std::future::pending::<()>().await;
         }
         tokio::task::yield_now().await;
+    }
+
+    /// Takes the lock away, once the operation is done that does so.
+    async fn take_lock(&self) {
+        let taken = {
+            let mut world = self.world();
+            let World { takes_lock, log, .. } = &mut *world;
+            takes_lock.take_if(|(last, ..)| log.contains(last))
+        };
+        if let Some((_, store, id)) = taken {
+            store.force_unlock(&id).await.unwrap();
+        }
     }
 
     fn machine(&self, node: &str) -> (String, String) {
@@ -457,7 +477,14 @@ impl Connection for Memory {
         requests.iter().map(|request| Ok(of(request).into_iter().collect())).collect()
     }
 
-    async fn plan(&self, _: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
+    async fn maintain(&self) -> Result<(), ProviderError> {
+        self.world().maintenance.clone().map_or(Ok(()), Err)
+    }
+
+    async fn plan(&self, target: &Target, requests: &[PlanRequest]) -> Vec<Result<Proposal, ProviderError>> {
+        if let Err(silence) = self.silence(target) {
+            return vec![Err(silence); requests.len()];
+        }
         self.world().proposed.extend(requests.iter().map(|request| request.address.to_string()));
         let propose = |r: &PlanRequest| {
             if is_bundle(&r.resource_type) {
@@ -505,7 +532,9 @@ impl Connection for Memory {
             if self.world().deaths != deaths {
                 return std::future::pending().await;
             }
+            self.world().operations.push(operation.clone());
             let outcome = leave.and_then(|()| self.perform(target, operation));
+            self.take_lock().await;
             let length = self.world().log.len();
             let dies = self.world().dies.clone().filter(|(after, ..)| length >= *after);
             if dies.as_ref().is_none_or(|(_, reports, _)| *reports) {
@@ -579,6 +608,7 @@ impl Connection for Memory {
         if let Err(silence) = self.silence(target) {
             return vec![Err(silence); requests.len()];
         }
+        self.world().data.extend(requests.iter().cloned());
         let read = |r: &DataRequest| {
             let key = text(&r.arguments, "key");
             if r.data_source.local_access().is_some() {

@@ -106,8 +106,17 @@ impl Workbench {
     /// # Errors
     /// If the state cannot be locked.
     pub async fn carry_out(&self, planned: Planned, interrupt: &Interrupt) -> Result<Report, Failure> {
+        self.carry_out_with(planned, apply_options(), interrupt).await
+    }
+
+    async fn carry_out_with(
+        &self,
+        planned: Planned,
+        options: ApplyOptions,
+        interrupt: &Interrupt,
+    ) -> Result<Report, Failure> {
         let lock = self.lock("apply").await?;
-        let report = planned.apply(&lock, apply_options(), &Events::default(), interrupt).await;
+        let report = planned.apply(&lock, options, &Events::default(), interrupt).await;
         lock.release().await?;
         Ok(report)
     }
@@ -129,7 +138,7 @@ impl Workbench {
         self.carry_out(planned, interrupt).await
     }
 
-    /// Applies a plan that was reviewed.
+    /// Applies a plan that was reviewed. An object that changed after the review is skipped.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -138,7 +147,7 @@ impl Workbench {
         let store = self.store().await?;
         let state = store.snapshot().await?;
         let planned = self.workspace()?.resume(plan, &state, store.seal_key(), &events, &interrupt).await?;
-        self.carry_out(planned, &interrupt).await
+        self.carry_out_with(planned, ApplyOptions { verify: true, ..apply_options() }, &interrupt).await
     }
 
     /// Imports existing objects under an address. Returns the addresses that are recorded.
