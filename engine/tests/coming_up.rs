@@ -41,11 +41,15 @@ depends_on = ["mem_item.object"]
 value = "${data.mem_item.object.value}"
 "#;
 
-/// An object whose key is known only after the cluster started, so that it is not read before it is planned.
+/// An object whose key is known only after the cluster started, so that it is not read before it is planned, and an instance of two objects.
 const NAMED_LATER: &str = r#"
 [resource.mem_item.named_later]
 provider = "mem.cluster"
 key      = "${mem_file.api.id}"
+
+[resource.mem_bundle.two]
+provider = "mem.cluster"
+items    = "one=1 two=2"
 "#;
 
 fn bench(manifest: &str) -> Bench {
@@ -88,6 +92,8 @@ async fn an_object_that_cannot_be_read_yet_is_planned_before_its_cluster_answers
     let planned = change(&plan, "mem_item.named_later");
     assert_eq!(planned.action, Action::Create);
     assert_eq!(planned.notes, ["provisional: mem.cluster does not answer yet; this plan starts it"]);
+    let objects = change(&plan, "mem_bundle.two").objects.iter().map(|object| (object.name.as_str(), object.action));
+    assert_eq!(objects.collect::<Vec<_>>(), [("one", Action::Create), ("two", Action::Create)]);
     let report = bench.apply(&everything()).await;
     assert!(report.outcomes.iter().all(|o| o.is_done()), "{:?}", report.outcomes);
     bench.assert_settled().await;

@@ -199,6 +199,13 @@ async fn a_destroy_goes_on_without_a_dead_machine() {
     let bench = Bench::applied(&manifest(&["n0", "n1"])).await;
     bench.memory.world().dead.push("n1".to_owned());
     let options = PlanOptions { mode: PlanMode::Destroy, ..dead("n1") };
+    let plan = bench.plan(&options).await.unwrap();
+    let reasons = |node: &str| {
+        let of_file = plan.changes.iter().find(|c| c.address.to_string() == format!("mem_file.unit[\"{node}\"]"));
+        of_file.unwrap().reasons.clone()
+    };
+    assert_eq!(reasons("n0"), [Reason::Destroy]);
+    assert_eq!(reasons("n1"), [Reason::NodeLeaves { how: Departure::Dead }]);
     let report = bench.apply(&options).await;
     assert!(report.outcomes.iter().all(|outcome| outcome.is_done()), "{report:?}");
     assert_eq!(items(&bench), ["n1:/unit"]);

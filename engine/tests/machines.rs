@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use moorfast_engine::apply::{ChangeOutcome, ChangeResult};
 use moorfast_engine::model::{NodeChangeKind, NodeName, Replacement};
 use moorfast_engine::plan::{Plan, PlanOptions};
-use moorfast_engine::provider::Class;
+use moorfast_engine::provider::{Action, Class};
 use moorfast_engine::session::Failure;
 use proptest::prelude::*;
 use support::Bench;
@@ -92,6 +92,25 @@ fn a_change_names_the_node_it_is_bound_to_and_not_one_that_its_key_names() {
         bench.memory.world().log.clear();
         bench.apply(&PlanOptions::default()).await;
         assert!(bench.memory.world().log.contains(&"update of-n1".to_owned()), "{:?}", bench.memory.world().log);
+    });
+}
+
+#[test]
+fn data_of_an_unapproved_machine_are_not_read() {
+    let manifest = Shape(vec![BTreeSet::new()]).manifest("v");
+    let data = "[data.mem_file.seen]\non = { role = \"all\" }\nkey = \"f0\"\n";
+    run(async {
+        let bench = Bench::applied(&manifest).await;
+        bench.write(&format!("{manifest}{data}"));
+        bench.memory.swap("n1", "key-new", "id-new");
+        let plan = bench.plan(&PlanOptions::default()).await.unwrap();
+        let deferred: Vec<_> = plan.changes.iter().filter(|change| change.action == Action::Read).collect();
+        assert_eq!(
+            deferred.iter().map(|change| change.address.to_string()).collect::<Vec<_>>(),
+            ["data.mem_file.seen[\"n1\"]"]
+        );
+        let read: Vec<_> = bench.memory.world().data.iter().map(|data| data.address.to_string()).collect();
+        assert_eq!(read, ["data.mem_file.seen[\"n0\"]", "data.mem_file.seen[\"n2\"]"]);
     });
 }
 

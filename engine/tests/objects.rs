@@ -5,6 +5,8 @@
 #[path = "support/mod.rs"]
 mod support;
 
+use std::collections::BTreeMap;
+
 use moorfast_engine::apply::ChangeResult;
 use moorfast_engine::plan::{Change, Plan, PlanMode, PlanOptions, Summary};
 use moorfast_engine::provider::{Action, Consequence};
@@ -112,6 +114,23 @@ async fn prevent_destroy_guards_every_object() {
     // An object that another instance owns now is not destroyed.
     bench.write(&(guarded("x", "a=1") + &bundle("y", "b=1")));
     assert_eq!(log_of_apply(&bench).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn the_objects_of_a_removed_instance_are_listed_if_it_has_several_that_are_destroyed() {
+    let bench = applied(&(bundle("x", "a=1 b=1") + &guarded("y", "c=1"))).await;
+    bench.write("");
+    assert_eq!(refused(&bench).await, "`mem_bundle.y` would be destroyed, but lifecycle.prevent_destroy forbids it");
+    bench.write("[[removed]]\nfrom = \"mem_bundle.x\"\ndestroy = false\n[[removed]]\nfrom = \"mem_bundle.y\"\ndestroy = false\n");
+    let plan = planned(&bench).await;
+    assert!(plan.changes.iter().all(|change| change.action == Action::Forget && change.objects.is_empty()));
+
+    let bench = applied(&(bundle("x", "a=1 b=1") + &bundle("y", "c=1"))).await;
+    bench.write("");
+    let plan = planned(&bench).await;
+    let objects: BTreeMap<_, _> = plan.changes.iter().map(|c| (c.address.to_string(), actions(c))).collect();
+    assert_eq!(objects["mem_bundle.x"], [("a", Action::Delete), ("b", Action::Delete)]);
+    assert_eq!(objects["mem_bundle.y"], []);
 }
 
 #[tokio::test]

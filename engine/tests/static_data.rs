@@ -62,6 +62,24 @@ async fn manifest_errors(bench: &Bench) -> String {
     }
 }
 
+/// A data source that a resource determines is read by the plan. What it read is an input of the plan too.
+#[tokio::test]
+async fn what_this_machine_returned_must_still_be_the_same_when_the_plan_is_applied() {
+    let manifest = "[resource.mem_item.x]\nkey = \"x\"\nvalue = \"v\"\n\
+                    [data.mem_local.seen]\nkey = \"here\"\ndepends_on = [\"mem_item.x\"]\n\
+                    [outputs.seen]\nvalue = \"${data.mem_local.seen.value}\"\n";
+    let bench = bench(manifest, "", &[]);
+    let here = |value: &str| _ = bench.memory.world().items.insert("here".to_owned(), value.to_owned());
+    here("1");
+    bench.apply(&PlanOptions::default()).await;
+    here("2");
+    let plan = bench.plan(&PlanOptions::default()).await.unwrap();
+    assert_eq!(plan.inputs.keys().collect::<Vec<_>>(), ["data.mem_local.seen"]);
+    here("3");
+    let Err(Failure::Stale(reasons)) = bench.try_apply_reviewed(plan).await else { panic!("not stale") };
+    assert!(reasons.iter().any(|reason| reason.contains("data.mem_local.seen")), "{reasons:?}");
+}
+
 #[tokio::test]
 async fn nodes_and_resources_come_from_static_data() {
     let bench = bench(SITE, r#"{"a":"10.0.0.1","b":"10.0.0.2"}"#, &["a", "b"]);

@@ -152,7 +152,9 @@ mod tests {
 
     use super::*;
     use crate::model::Value;
-    use crate::plan::samples::{Configuration, address, file, prior, recorded_file};
+    use crate::plan::draft::Decision;
+    use crate::plan::samples::{Configuration, address, change, file, prior, recorded_file};
+    use crate::provider::Action;
 
     const A: &str = "mem_file.a[\"n1\"]";
 
@@ -214,9 +216,34 @@ mod tests {
     }
 
     #[test]
+    fn a_provider_gets_the_planned_changes_of_the_dependencies() {
+        const B: &str = "mem_file.b[\"n1\"]";
+        let b = "depends_on = [\"mem_file.b\"]\n[resource.mem_file.b]\non = \"n1\"\npath = \"/b\"\ncontent = \"b\"\n";
+        let configuration = manifest(b);
+        let mut draft = Draft::default();
+        let dependencies = |draft: &Draft| {
+            let planned = planned_dependencies(&configuration.inputs(), draft, configuration.instance(A));
+            planned
+                .into_iter()
+                .map(|d| (d.address.to_string(), d.action, d.desired["content"].clone()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(dependencies(&draft), [(B.to_owned(), None, Value::from("b"))]);
+        let values = Attributes::from([("content".to_owned(), Value::from("planned"))]);
+        draft.add(Decision { change: change(B, Action::Update, &[]), drift: None, item: None, values: Some(values) });
+        assert_eq!(dependencies(&draft), [(B.to_owned(), Some(Action::Update), Value::from("planned"))]);
+    }
+
+    #[test]
     fn ignored_attributes_are_desired_as_they_are_observed() {
         let configuration = manifest("lifecycle.ignore_changes = [\"content\"]");
         let (_, request) = candidate_of(&configuration, Vec::new(), Some(file("/a", "theirs")), None).unwrap();
         assert_eq!(request.desired["content"], Value::from("theirs"));
+        // The object has neither of them. A computed attribute is planned without a value, another one is not set.
+        let configuration = manifest("content = \"desired\"\nlifecycle.ignore_changes = [\"content\", \"id\"]");
+        let mut observed = file("/a", "");
+        observed.attributes.retain(|name, _| name == "path");
+        let (_, request) = candidate_of(&configuration, Vec::new(), Some(observed), None).unwrap();
+        assert_eq!((request.desired.get("content"), request.desired.get("id")), (None, Some(&Value::Null)));
     }
 }

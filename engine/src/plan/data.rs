@@ -120,6 +120,7 @@ mod tests {
         assert!(deferred(Action::NoOp).is_empty() && deferred(Action::Adopt).is_empty());
         let [Decision { change, values, .. }] = &deferred(Action::Update)[..] else { panic!("not deferred") };
         assert_eq!(change.action, Action::Read);
+        assert_eq!(change.after.as_ref().unwrap()["of"], "x");
         assert!(values.as_ref().unwrap()["value"].is_unknown());
     }
 }

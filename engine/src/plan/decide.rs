@@ -244,7 +244,8 @@ mod tests {
         let prior = prior(recorded.as_deref().cloned());
         let candidate = Candidate { instance, recorded, former, superseded: Vec::new(), restarted_by: Vec::new() };
         let draft = Draft::default();
-        decide(&configuration.inputs(), &prior, &draft, candidate, request, Proposal::new(action, planned))
+        let proposal = Proposal { notes: vec!["a note".to_owned()], ..Proposal::new(action, planned) };
+        decide(&configuration.inputs(), &prior, &draft, candidate, request, proposal)
     }
 
     fn manifest(more: &str) -> Configuration {
@@ -276,6 +277,7 @@ mod tests {
         };
         let Decision { change, drift, values, .. } = update("", "theirs");
         assert_eq!((change.action, change.reasons), (Action::Update, vec![Reason::Drift]));
+        assert_eq!(change.notes, ["a note"]);
         assert_eq!(drift.and_then(|drift| drift.after), change.before);
         assert_eq!(values.unwrap()["content"], Value::from("new"));
         assert_eq!(update("lifecycle.ignore_changes = [\"content\"]", "theirs").drift, None);
@@ -308,7 +310,8 @@ mod tests {
         let Decision { change, values, .. } = replaced(Some(recorded_file(A, "/a", "new")));
         assert_eq!((change.action, change.reasons), (Action::Replace, vec![Reason::Requested]));
         assert_eq!(change.consequences, []);
-        assert!(values.unwrap()["id"].is_unknown());
+        let unknown: Vec<_> = values.iter().flatten().filter(|(_, v)| v.is_unknown()).map(|(name, _)| name).collect();
+        assert_eq!(unknown, ["id", "owner"], "the others stay as the manifest sets them");
         assert_eq!(replaced(None).change.consequences, [Consequence::Overwrite]);
     }
 

@@ -53,3 +53,31 @@ pub(super) fn import(
         item: Some(Item { observed: Some(observed), ..Item::default() }),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::model::Value;
+    use crate::plan::samples::{Configuration, file, prior};
+
+    #[test]
+    fn an_import_records_the_object_as_it_is() {
+        let manifest = "[resource.mem_file.a]\non = \"n1\"\npath = \"/a\"\ncontent = \"desired\"";
+        let configuration = Configuration::of(manifest);
+        let instance = configuration.instance("mem_file.a[\"n1\"]");
+        let imported = |object| {
+            let mut readings = Readings(HashMap::from([(ReadingKey::Current(instance.address.clone()), Ok(object))]));
+            import(&configuration.inputs(), &prior([]), &Machines::default(), instance, &mut readings)
+        };
+        let Decision { change, item, values, .. } = imported(Some(file("/a", "theirs"))).unwrap();
+        assert_eq!((change.action, change.identity.as_deref()), (Action::Adopt, Some("/a")));
+        assert_eq!(change.before.as_ref().unwrap()["content"], "theirs");
+        assert_eq!(change.after, change.before);
+        assert_eq!(change.observed, Some(sealed_digest(change.before.as_ref())));
+        assert_eq!(item.unwrap().observed.unwrap().attributes["content"], Value::from("theirs"));
+        assert_eq!(values.unwrap()["content"], Value::from("theirs"));
+        assert_eq!(imported(None).err().unwrap().summary, "/a does not exist on n1");
+    }
+}

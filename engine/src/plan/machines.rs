@@ -283,7 +283,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Node, Replacement};
-    use crate::plan::samples::address;
+    use crate::plan::samples::{address, record};
     use crate::provider::{Class, ProviderError};
 
     fn machine(host_key: &str, id: &str) -> Machine {
@@ -298,7 +298,17 @@ mod tests {
         options: &PlanOptions,
         accepts: bool,
     ) -> Machines {
-        let node = Node::new("n1");
+        assessed_as(Node::new("n1"), recorded, now, trusted, options, accepts)
+    }
+
+    fn assessed_as(
+        node: Node,
+        recorded: Option<Machine>,
+        now: Machine,
+        trusted: bool,
+        options: &PlanOptions,
+        accepts: bool,
+    ) -> Machines {
         let nodes = Nodes::from([(name(), ("mem".to_owned(), Target::Node(Arc::new(node))))]);
         let identified = BTreeMap::from([(name(), Identified { machine: now, trusted })]);
         let recorded = recorded.map(|machine| (name(), machine)).into_iter().collect();
@@ -330,6 +340,49 @@ mod tests {
         // An approval of another host key, and a provider that does not accept the machine.
         assert!(of(&approved(Some("other")), true).unapproved(&name()).is_some());
         assert!(of(&approved(None), false).unapproved(&name()).is_some());
+    }
+
+    #[test]
+    fn a_host_key_in_the_manifest_approves_the_machine_that_has_it_and_no_other() {
+        let pinned = Node { host_keys: vec!["new".to_owned()], ..Node::new("n1") };
+        let approving =
+            PlanOptions { replace_nodes: vec![Replacement { node: name(), host_key: None }], ..PlanOptions::default() };
+        let is_approved = |trusted, options: &PlanOptions| {
+            let recorded = Some(machine("old", "1"));
+            let machines = assessed_as(pinned.clone(), recorded, machine("new", "2"), trusted, options, true);
+            machines.unapproved(&name()).is_none()
+        };
+        assert!(is_approved(true, &PlanOptions::default()));
+        assert!(!is_approved(false, &approving));
+        // The same machine with another host key, which it proved to have, or after another boot.
+        let rebooted = Machine { boot_id: Some("2".to_owned()), ..machine("old", "1") };
+        for now in [machine("new", "1"), rebooted] {
+            let recorded = Machine { boot_id: Some("1".to_owned()), ..machine("old", "1") };
+            let machines = assessed(Some(recorded), now, true, &PlanOptions::default(), true);
+            let [change] = machines.changes.as_slice() else { panic!("{:?}", machines.changes) };
+            assert!(change.approved, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_of_another_machine_if_the_recorded_one_does_not_answer_any_more() {
+        let record = |id: Option<&str>| Record { machine: id.map(str::to_owned), ..record("t.a[\"n1\"]", &[]) };
+        let options = PlanOptions { mode: PlanMode::RefreshOnly, ..PlanOptions::default() };
+        let replaced = assessed(Some(machine("old", "1")), machine("new", "2"), false, &options, false);
+        let same = assessed(Some(machine("key", "2")), machine("key", "2"), true, &options, true);
+        for (machines, id, expected) in [
+            (&replaced, Some("1"), true),
+            // It was created on the new machine already.
+            (&replaced, Some("2"), false),
+            (&replaced, None, true),
+            (&same, Some("1"), true),
+            (&same, Some("2"), false),
+            (&same, None, false),
+        ] {
+            assert_eq!(machines.is_of_another_machine(&record(id), &name()), expected, "{id:?} {:?}", machines.changes);
+        }
+        let other = NodeName("n2".to_owned());
+        assert!(!replaced.is_of_another_machine(&record(None), &other));
     }
 
     #[test]

@@ -391,6 +391,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Machine, NodeChangeKind};
     use crate::plan::samples::change;
 
     #[test]
@@ -413,5 +414,49 @@ mod tests {
         };
         assert_eq!(change.superseded().collect::<Vec<_>>(), ["old", "older"]);
         assert_eq!(change.replace_paths().collect::<Vec<_>>(), ["path", "mode", "objects.a.spec"]);
+    }
+
+    #[test]
+    fn a_summary_counts_each_object_once_and_a_replacement_twice() {
+        let summary = |action| change("mem_file.a", action, &[]).summary();
+        let none = Summary::default();
+        assert_eq!(summary(Action::Create), Summary { add: 1, ..none });
+        assert_eq!(summary(Action::Update), Summary { change: 1, ..none });
+        assert_eq!(summary(Action::Replace), Summary { add: 1, destroy: 1, ..none });
+        assert_eq!(summary(Action::ReplaceCreateFirst), Summary { add: 1, destroy: 1, ..none });
+        assert_eq!(summary(Action::Delete), Summary { destroy: 1, ..none });
+        assert_eq!(summary(Action::Adopt), Summary { adopt: 1, ..none });
+        assert_eq!(summary(Action::Forget), Summary { forget: 1, ..none });
+        assert_eq!((summary(Action::NoOp), summary(Action::Read)), (none, none));
+        let all = [Action::Create, Action::Update, Action::Delete, Action::Adopt, Action::Forget, Action::Replace];
+        let sum: Summary = all.into_iter().chain(all).map(summary).sum();
+        assert_eq!(sum, Summary { add: 4, change: 2, destroy: 4, adopt: 2, forget: 2 });
+    }
+
+    #[test]
+    fn an_approval_names_the_host_key_of_its_own_node() {
+        let name = |name: &str| NodeName(name.to_owned());
+        let approval = |node: &str, host_key: Option<&str>| Replacement {
+            node: name(node),
+            host_key: host_key.map(str::to_owned),
+        };
+        let seen = |node: &str| NodeChange {
+            node: name(node),
+            kind: NodeChangeKind::Replaced,
+            before: Machine::default(),
+            after: Machine {
+                host_keys: vec![format!("key of {node}"), "another key".to_owned()],
+                ..Machine::default()
+            },
+            approved: true,
+            pinned: false,
+        };
+        let options = PlanOptions {
+            replace_nodes: vec![approval("n1", None), approval("n2", None), approval("n3", Some("mine"))],
+            ..PlanOptions::default()
+        };
+        let observed = options.with_observed_machines(&["n3", "n2", "n1"].map(seen));
+        let expected = [("n1", "key of n1"), ("n2", "key of n2"), ("n3", "mine")];
+        assert_eq!(observed.replace_nodes, expected.map(|(node, key)| approval(node, Some(key))));
     }
 }

@@ -110,6 +110,7 @@ fn losses(existing: &[Object], changes: &[ObjectChange], action: Action) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::samples::{Configuration, address};
 
     fn object(name: &str) -> Object {
         Object { identity: name.to_owned(), name: name.to_owned(), contents: Some(format!("the data of {name}")) }
@@ -143,6 +144,19 @@ mod tests {
         let former = [object("old"), object("claimed")];
         let moved = planned(&[("old", Action::Delete), ("claimed", Action::Forget), ("a", Action::Update)]);
         assert_eq!(of(Action::Replace, Some(&former), &[("a", Action::Update)]), (moved, vec![lost("old")]));
+    }
+
+    #[test]
+    fn an_object_is_claimed_by_another_instance_of_the_same_type() {
+        let configuration = Configuration::of("[resource.mem_file.a]\non = \"n1\"\npath = \"/a\"");
+        let owners = configuration.inputs().static_values.owners();
+        let is_claimed = |from: &str, target: &str| {
+            is_claimed_from(&owners, &address(from), target, &change_of(&object("/a"), Action::Delete))
+        };
+        assert!(is_claimed("mem_file.b[\"n1\"]", "n1"));
+        assert!(!is_claimed("mem_file.a[\"n1\"]", "n1"));
+        assert!(!is_claimed("mem_other.b[\"n1\"]", "n1"));
+        assert!(!is_claimed("mem_file.b[\"n2\"]", "n2"));
     }
 
     #[test]

@@ -213,17 +213,28 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::plan::Machines;
     use crate::plan::samples::{Configuration, address, file, prior, recorded_file};
+    use crate::provider::Observed;
 
     /// Returns the removals of `records`, whose objects exist.
     fn removed(configuration: &Configuration, records: Vec<Record>) -> Removals {
+        removed_after(configuration, records, Machines::default(), |record| Ok(Some(file(&record.identity, ""))))
+    }
+
+    /// Returns the removals of `records`, after their objects were read on these machines.
+    fn removed_after(
+        configuration: &Configuration,
+        records: Vec<Record>,
+        machines: Machines,
+        read: fn(&Record) -> Result<Option<Observed>, ProviderError>,
+    ) -> Removals {
         let inputs = configuration.inputs();
-        let observed =
-            |record: &Record| (ReadingKey::Former(address(&record.address)), Ok(Some(file(&record.identity, ""))));
-        let mut readings = Readings(records.iter().map(observed).collect::<HashMap<_, _>>());
+        let reading = |record: &Record| (ReadingKey::Former(address(&record.address)), read(record));
+        let mut readings = Readings(records.iter().map(reading).collect::<HashMap<_, _>>());
         let prior = prior(records);
         let selected = Selected::of(&inputs, &prior);
-        let draft = Draft::new(Default::default(), inputs.static_values.owners(), Vec::new());
+        let draft = Draft::new(machines, inputs.static_values.owners(), Vec::new());
         removals(&inputs, &prior, &selected, &draft, &mut readings)
     }
 
@@ -241,7 +252,10 @@ mod tests {
         let b = Record { dependencies: vec!["mem_file.a[\"n1\"]".to_owned()], ..orphan("b") };
         let removals = removed(&Configuration::of(""), vec![orphan("a"), b]);
         assert_eq!(actions(&removals), [("b".to_owned(), Action::Delete), ("a".to_owned(), Action::Delete)]);
-        assert_eq!(removals.decisions[0].change.reasons, [Reason::Removed]);
+        let change = &removals.decisions[0].change;
+        assert_eq!((&change.reasons[..], change.identity.as_deref()), (&[Reason::Removed][..], Some("/b")));
+        assert_eq!(change.before.as_ref().unwrap()["path"], "/b");
+        assert_eq!(change.observed, Some(sealed_digest(change.before.as_ref())));
     }
 
     #[test]
@@ -256,6 +270,72 @@ mod tests {
         let mut configuration = Configuration::of(owned);
         configuration.options.mode = PlanMode::Destroy;
         assert_eq!(actions(&removed(&configuration, vec![orphan("a")])), [("a".to_owned(), Action::Delete)]);
+    }
+
+    #[test]
+    fn a_removed_block_releases_only_its_own_resource_and_only_if_it_says_so() {
+        for block in ["from = \"mem_file.other\"\ndestroy = false", "from = \"mem_file.a\"\ndestroy = true"] {
+            let removals = removed(&Configuration::of(&format!("[[removed]]\n{block}")), vec![orphan("a")]);
+            assert_eq!(actions(&removals), [("a".to_owned(), Action::Delete)], "{block}");
+        }
+    }
+
+    #[test]
+    fn an_object_of_a_machine_that_was_replaced_is_not_destroyed() {
+        let mut machines = Machines::default();
+        machines.former.insert(address("mem_file.a[\"n1\"]"));
+        let exists = |record: &Record| Ok(Some(file(&record.identity, "")));
+        let removals = removed_after(&Configuration::of(""), vec![orphan("a"), orphan("b")], machines, exists);
+        let mut actions = actions(&removals);
+        actions.sort_by(|(one, _), (other, _)| one.cmp(other));
+        assert_eq!(actions, [("a".to_owned(), Action::Forget), ("b".to_owned(), Action::Delete)]);
+    }
+
+    #[test]
+    fn a_missing_object_is_removed_from_the_state_and_a_released_one_need_not_be_readable() {
+        let read = |manifest: &str, read| {
+            removed_after(&Configuration::of(manifest), vec![orphan("a")], Machines::default(), read)
+        };
+        let gone = read("", |_| Ok(None));
+        assert_eq!(actions(&gone), [("a".to_owned(), Action::Forget)]);
+        assert_eq!(gone.decisions[0].change.reasons, [Reason::Gone]);
+        let released = "[[removed]]\nfrom = \"mem_file.a\"\ndestroy = false";
+        let unreadable = |_: &Record| Err(ProviderError::new(Class::Unreachable, "it does not answer"));
+        let kept = read(released, unreadable);
+        assert_eq!(actions(&kept), [("a".to_owned(), Action::Forget)]);
+        assert_eq!(kept.decisions[0].change.reasons, [Reason::Removed]);
+        assert_eq!(read("", unreadable).failures.len(), 1);
+    }
+
+    #[test]
+    fn the_reason_of_a_removal_is_the_argument_that_does_not_give_the_key_any_more() {
+        let on = "on = \"n1\"";
+        let both = "on = \"n1\"\nfor_each = [\"x\"]";
+        let cases = [
+            (on, "[\"n2\"]", Selector::On),
+            (on, "", Selector::Keys),
+            (both, "[\"n1/y\"]", Selector::ForEach),
+            (both, "[\"n2/x\"]", Selector::On),
+            (both, "[\"n1\"]", Selector::Keys),
+            (both, "", Selector::Keys),
+        ];
+        for (arguments, key, by) in cases {
+            let manifest = format!("[resource.mem_file.a]\n{arguments}\npath = \"/new\"");
+            let target = if key.contains("n2") { "n2" } else { "n1" };
+            let record = recorded_file(&format!("mem_file.a{key}"), "/old", "");
+            let record = Record { target: target.to_owned(), ..record };
+            let removals = removed(&Configuration::of(&manifest), vec![record]);
+            let reasons = &removals.decisions[0].change.reasons;
+            assert_eq!(reasons, &[Reason::Deselected { by }], "{arguments} {key}");
+        }
+    }
+
+    #[test]
+    fn only_an_unreachable_node_that_leaves_may_be_dead() {
+        let help = |class, departure| advised(ProviderError::new(class, "failed"), departure, &orphan("a")).help;
+        assert!(help(Class::Unreachable, Some(Departure::Destroyed)).unwrap().contains("--dead-node n1"));
+        assert_eq!(help(Class::Failed, Some(Departure::Destroyed)), None);
+        assert_eq!(help(Class::Unreachable, None), None);
     }
 
     #[test]

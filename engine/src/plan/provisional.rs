@@ -62,3 +62,37 @@ pub(super) fn decide_provisionally(
     };
     Decision { change, drift: None, item: Some(Item { recorded, ..Item::default() }), values: Some(planned) }
 }
+
+#[cfg(test)]
+mod tests {
+    use moorfast_state::Record;
+
+    use super::*;
+    use crate::plan::model::Reason;
+    use crate::plan::samples::{Configuration, address, prior, recorded_file};
+
+    const A: &str = "mem_file.a[\"n1\"]";
+
+    #[test]
+    fn an_object_that_cannot_be_read_yet_is_created_as_the_manifest_declares_it() {
+        let configuration = Configuration::of("[resource.mem_file.a]\non = \"n1\"\npath = \"/a\"\ncontent = \"new\"");
+        let incomplete = || Record { incomplete: true, ..recorded_file(A, "/a", "old") };
+        for (recorded, is_on_former_machine, reason) in [
+            (None, false, Reason::New),
+            (Some(incomplete()), false, Reason::Incomplete),
+            (Some(incomplete()), true, Reason::OtherMachine),
+        ] {
+            let mut draft = Draft::default();
+            draft.machines.former.extend(is_on_former_machine.then(|| address(A)));
+            let prior = prior(recorded.clone());
+            let (instance, desired) = (configuration.instance(A), configuration.desired(A));
+            let Decision { change, item, values, .. } =
+                decide_provisionally(&configuration.inputs(), &prior, &draft, instance, desired);
+            assert_eq!((change.action, change.reasons), (Action::Create, vec![reason]));
+            assert_eq!((change.identity.as_deref(), change.observed), (Some("/a"), Some(sealed_digest(None))));
+            assert_eq!((change.before, &change.after.unwrap()["content"]), (None, &"new".into()));
+            assert_eq!(item.unwrap().recorded.as_deref(), recorded.as_ref());
+            assert!(values.unwrap()["id"].is_unknown());
+        }
+    }
+}

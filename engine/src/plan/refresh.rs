@@ -61,3 +61,40 @@ fn unreadable(inputs: &Inputs, address: &Address, record: &Record) -> ProviderEr
     let help = format!("run `moorfast apply` to remove it from the state, or exclude it: --exclude '{address}'");
     ProviderError::new(Class::Failed, summary).help(help)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::plan::samples::{Configuration, address, file, prior, recorded_file};
+
+    const A: &str = "mem_file.a[\"n1\"]";
+
+    #[test]
+    fn an_object_is_recorded_as_it_is_and_removed_from_the_state_if_it_does_not_exist() {
+        let configuration =
+            Configuration::of("[resource.mem_file.a]\non = \"n1\"\npath = \"/a\"\ncontent = \"desired\"");
+        let record = recorded_file(A, "/a", "recorded");
+        let refreshed = |observed: Option<Observed>| {
+            let prior = prior([record.clone()]);
+            let mut readings = Readings(HashMap::from([(ReadingKey::Current(address(A)), Ok(observed))]));
+            let recorded = &prior.records[&address(A)];
+            refresh(&configuration.inputs(), &prior, &address(A), recorded, &mut readings).unwrap()
+        };
+        let Decision { change, drift, item, values } = refreshed(Some(file("/a", "theirs")));
+        assert_eq!((change.action, change.reasons), (Action::NoOp, Vec::new()));
+        assert_eq!(change.after.as_ref().unwrap()["content"], "theirs");
+        assert_eq!(change.observed, Some(sealed_digest(change.after.as_ref())));
+        assert_eq!(change.before, change.after);
+        assert_eq!(drift.and_then(|drift| drift.after), change.after);
+        assert_eq!(values.unwrap()["content"], "theirs".into());
+        let item = item.unwrap();
+        assert_eq!(item.recorded.as_deref(), Some(&record));
+        assert_eq!(item.observed.unwrap().attributes["content"], "theirs".into());
+
+        let Decision { change, values, .. } = refreshed(None);
+        assert_eq!((change.action, change.reasons), (Action::Forget, vec![Reason::Gone]));
+        assert_eq!((change.before, change.after, values), (None, None, None));
+    }
+}

@@ -77,7 +77,7 @@ mod tests {
         (address(name), item)
     }
 
-    fn actions(mut changes: Vec<Change>, items: [(Address, Item); 2]) -> Vec<(Action, usize)> {
+    fn actions<const N: usize>(mut changes: Vec<Change>, items: [(Address, Item); N]) -> Vec<(Action, usize)> {
         order_replacements(&mut changes, &items.into());
         changes.iter().map(|change| (change.action, change.notes.len())).collect()
     }
@@ -85,9 +85,10 @@ mod tests {
     #[test]
     fn the_dependencies_of_a_create_first_replacement_are_created_first_too() {
         let first = change("t.b", Action::ReplaceCreateFirst, &["t.a"]);
-        let changes = vec![change("t.a", Action::Replace, &[]), first];
-        let items = [renamed("t.a", &[]), renamed("t.b", &["t.a"])];
-        assert_eq!(actions(changes, items), [(Action::ReplaceCreateFirst, 1), (Action::ReplaceCreateFirst, 0)]);
+        let changes = vec![change("t.a", Action::Replace, &[]), first, change("t.other", Action::Replace, &[])];
+        let items = [renamed("t.a", &[]), renamed("t.b", &["t.a"]), renamed("t.other", &[])];
+        let expected = [(Action::ReplaceCreateFirst, 1), (Action::ReplaceCreateFirst, 0), (Action::Replace, 0)];
+        assert_eq!(actions(changes, items), expected);
     }
 
     #[test]

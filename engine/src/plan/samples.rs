@@ -103,6 +103,10 @@ impl ResourceType for File {
     fn identity(&self, attributes: &Attributes) -> Option<String> {
         attributes.get("path").and_then(Value::as_str).map(str::to_owned)
     }
+
+    fn planning_needs_dependencies(&self) -> bool {
+        true
+    }
 }
 
 #[async_trait]

@@ -360,15 +360,15 @@ fn found(observed: Option<&Observed>) -> Option<serde_json::Value> {
     Some(serde_json::json!({ "found": shown.map(|o| text(&o.attributes, "value")) }))
 }
 
-/// The data sources `mem_item` and `mem_local`, which reads the item on this machine.
+/// The data sources `mem_item`, `mem_file`, which reads an item of a node, and `mem_local`, which reads the item on this machine.
 struct ItemData(Declaration);
 
 impl ItemData {
-    fn new(name: &'static str) -> Self {
+    fn new(name: &'static str, target_kind: TargetKind) -> Self {
         let key = Attribute::required("key", Kind::String, "The key of an item.");
         let value = Attribute::computed("value", Kind::String, "Its value.");
         let schema = Schema::new("An item that is there.", [key, value]);
-        Self(Declaration { name, target_kind: TargetKind::Provider, schema })
+        Self(Declaration { name, target_kind, schema })
     }
 }
 
@@ -408,7 +408,9 @@ impl Provider for Memory {
     }
 
     fn data_sources(&self) -> Vec<Arc<dyn ResourceType>> {
-        vec![Arc::new(ItemData::new("mem_item")), Arc::new(ItemData::new("mem_local"))]
+        let cluster = ["mem_item", "mem_local"].map(|name| ItemData::new(name, TargetKind::Provider));
+        let all = cluster.into_iter().chain([ItemData::new("mem_file", TargetKind::Node)]);
+        all.map(|data| Arc::new(data) as Arc<dyn ResourceType>).collect()
     }
 
     async fn configure(&self, _: &Attributes, context: Context) -> Result<Arc<dyn Connection>, ProviderError> {
@@ -614,7 +616,8 @@ impl Connection for Memory {
             if r.data_source.local_access().is_some() {
                 self.world().read_here.push(key.clone());
             }
-            match self.observed(target, "mem_item", &key) {
+            let resource_type = if r.data_source.name() == "mem_file" { "mem_file" } else { "mem_item" };
+            match self.observed(target, resource_type, &key) {
                 Some(found) => Ok(found.attributes),
                 None => Err(ProviderError::new(Class::Failed, format!("there is no {key}"))),
             }
