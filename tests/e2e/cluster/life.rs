@@ -4,7 +4,7 @@
 //! small machine has beside all other tests, and the binaries of the previous release have to be compiled.
 
 use super::site::Site;
-use crate::support::number;
+use crate::support::is_chosen;
 use crate::support::testbed::previous_cluster_binaries;
 
 #[test]
@@ -38,14 +38,6 @@ fn kubernetes_is_upgraded() {
     let Some(mut site) = Site::up_with("cluster-upgrade", 2, previous_cluster_binaries) else { return };
     site.starts_with_a_workload();
     site.kubernetes_is_upgraded();
-}
-
-fn is_chosen(variable: &str) -> bool {
-    let is_chosen = number(variable, 0) != 0;
-    if !is_chosen {
-        eprintln!("skipped: {variable} is not set");
-    }
-    is_chosen
 }
 
 impl Site {

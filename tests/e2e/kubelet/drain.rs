@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::folder::Folder;
 use crate::support::testbed::Testbed;
 use crate::support::variables::kubelet_variables;
-use crate::support::wait_for;
+use crate::support::{is_chosen, wait_for};
 use serde_json::json;
 
 const CONFIG: &str = "module/kubelet-config.yaml.tpl";
@@ -14,19 +14,21 @@ const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_node_is_drained_before_its_kubelet_changes() {
-    let Some(testbed) = Testbed::up("drain", 2) else { return };
-    let moorfast = Folder::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root"));
-    // A kubelet renews its Lease after a quarter of its duration, and the gates wait for that: every 3 s instead of every 10 s.
-    moorfast.edit(CONFIG, "maxPods: 220", "nodeLeaseDurationSeconds: 12\nmaxPods: 220");
-    let drain = "timeout         = \"2m\"\ndrain = { resource = \"module.workers.kubernetes_node.worker\", timeout = \"10s\", force = true }";
-    moorfast.edit("rollout.toml", "timeout         = \"2m\"", drain);
-    moorfast.expect(0, &["apply", "--auto-approve"]);
-    let [first, second] = &testbed.node_names()[..] else { panic!("there are two nodes") };
-    let fleet = Fleet { first: first.clone(), second: second.clone(), moorfast, testbed };
+    let Some(fleet) = Fleet::up("drain") else { return };
     fleet.a_budget_blocks_and_is_named();
     fleet.a_killed_run_is_completed_by_the_next_one();
     fleet.a_node_without_changes_returns();
     fleet.a_node_that_was_cordoned_by_hand_stays_cordoned();
+}
+
+/// `./test --long` sets `MOORFAST_CLUSTER_LIFE`.
+#[test]
+fn a_machine_is_drained_before_it_reboots() {
+    if !is_chosen("MOORFAST_CLUSTER_LIFE") {
+        return;
+    }
+    let Some(fleet) = Fleet::up("drain-reboot") else { return };
+    fleet.a_machine_is_drained_before_it_reboots();
 }
 
 struct Fleet {
@@ -37,6 +39,19 @@ struct Fleet {
 }
 
 impl Fleet {
+    /// Two workers of the example, with a rollout that drains.
+    fn up(purpose: &str) -> Option<Self> {
+        let testbed = Testbed::up(purpose, 2)?;
+        let moorfast = Folder::copy_of("kubelet", &kubelet_variables(&testbed.facts, "root"));
+        // A kubelet renews its Lease after a quarter of its duration, and the gates wait for that: every 3 s instead of every 10 s.
+        moorfast.edit(CONFIG, "maxPods: 220", "nodeLeaseDurationSeconds: 12\nmaxPods: 220");
+        let drain = "timeout         = \"2m\"\ndrain = { resource = \"module.workers.kubernetes_node.worker\", timeout = \"10s\", force = true }";
+        moorfast.edit("rollout.toml", "timeout         = \"2m\"", drain);
+        moorfast.expect(0, &["apply", "--auto-approve"]);
+        let [first, second] = &testbed.node_names()[..] else { panic!("there are two nodes") };
+        Some(Self { first: first.clone(), second: second.clone(), moorfast, testbed })
+    }
+
     fn a_budget_blocks_and_is_named(&self) {
         self.start_pod("app");
         self.testbed.kubectl(&["create", "pdb", "app", "--selector=app=app", "--min-available=1"]);
@@ -97,6 +112,27 @@ impl Fleet {
         self.moorfast
             .expect(0, &["apply", "--auto-approve"])
             .complains(&format!("rollout.workers: {first}: Uncordoned"));
+        self.assert_in_service(first);
+        self.moorfast.expect(0, &["plan", "--detailed-exitcode"]).says("No changes.");
+    }
+
+    fn a_machine_is_drained_before_it_reboots(&self) {
+        let Self { first, second, .. } = self;
+        self.moorfast.write("reboot.toml", "[resource.ssh_reboot.machine]\non = { role = \"worker\" }\n");
+        self.moorfast.expect(0, &["apply", "--auto-approve"]);
+        let boot = |node: &str| self.testbed.on(node, "cat /proc/sys/kernel/random/boot_id");
+        let before = [boot(first), boot(second)];
+        self.start_pod("app");
+        self.testbed.on(first, "touch /run/reboot-required");
+        let plan = self.moorfast.expect(2, &["plan", "--detailed-exitcode"]);
+        plan.says(&format!("drain {first}: cordon, evict the pods")).says("the machine reboots");
+        self.moorfast
+            .expect(0, &["apply", "--auto-approve"])
+            .complains(&format!("rollout.workers: {first}: Uncordoned"));
+        assert_ne!(boot(first), before[0]);
+        assert_eq!(boot(second), before[1]);
+        // It has no controller, so it would have survived a reboot without a drain.
+        assert_eq!(self.testbed.names(&["pods"]), Vec::<String>::new());
         self.assert_in_service(first);
         self.moorfast.expect(0, &["plan", "--detailed-exitcode"]).says("No changes.");
     }

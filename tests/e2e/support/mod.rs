@@ -21,6 +21,15 @@ pub fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
 
+/// Whether a long test runs: only if this variable is set.
+pub fn is_chosen(variable: &str) -> bool {
+    let is_chosen = number(variable, 0) != 0;
+    if !is_chosen {
+        eprintln!("skipped: {variable} is not set");
+    }
+    is_chosen
+}
+
 /// Waits until `probe` returns a value.
 ///
 /// # Panics
