@@ -410,6 +410,10 @@ impl<'a> Runner<'a> {
 
     /// Ends a change that failed.
     fn fail(&mut self, i: usize, error: ProviderError) {
+        // An operation is also cancelled when the lock is lost. That is not an interruption by the user.
+        if error.class == Class::Cancelled && !self.context.session.start_permit.is_lost() {
+            self.interrupted();
+        }
         self.reporter.failed(self.context.change(i), error);
         self.skip_dependants(i);
     }
