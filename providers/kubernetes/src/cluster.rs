@@ -26,7 +26,8 @@ use crate::error::explain;
 use crate::request_guard::RequestGuard;
 use crate::response::Kinds;
 use crate::retry::Retry;
-use crate::servers::{ServerUrls, Servers};
+use crate::server_urls::ServerUrls;
+use crate::servers::Servers;
 
 /// The time limit for a connection to the server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -10,7 +10,11 @@ use crate::config::kubeconfig_error;
 use crate::error_codes;
 use crate::request_guard::{LockLost, ResponseTimeout};
 use crate::response::InvalidResponse;
-use crate::servers::NoneReached;
+
+/// None of several API servers could be reached. The reasons are in the order of the servers.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join(", "))]
+pub(crate) struct NoneReached(pub(crate) Vec<String>);
 
 /// Converts `error`. `doing` names the failed action (`read Deployment/web`), `server` the API server.
 pub(crate) fn explain(error: kube::Error, doing: &str, server: &str) -> ProviderError {

@@ -40,6 +40,7 @@ mod resource_type;
 mod response;
 mod retry;
 mod server_readiness;
+mod server_urls;
 mod servers;
 mod waiting;
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tower::BoxError;
 use tower::retry::Policy;
 
-use crate::servers::ServerUrls;
+use crate::server_urls::ServerUrls;
 
 /// The number of retries of one request.
 const ATTEMPTS: usize = 6;

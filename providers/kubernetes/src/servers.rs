@@ -2,7 +2,6 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
@@ -13,38 +12,15 @@ use hyper_util::client::legacy;
 use kube::client::{Body, Client, DynBody};
 use tower::{BoxError, Service};
 
-use crate::error::{certificate_error, innermost, sources};
+use crate::error::{NoneReached, certificate_error, innermost, sources};
 use crate::retry::copy_of;
-
-/// The URLs of the API servers, and the one that is in use.
-#[derive(Clone, Debug)]
-pub(crate) struct ServerUrls {
-    urls: Arc<[String]>,
-    current: Arc<AtomicUsize>,
-}
+use crate::server_urls::ServerUrls;
 
 /// The clients of all API servers, as one service.
 #[derive(Clone)]
 pub(crate) struct Servers {
     urls: ServerUrls,
     clients: Arc<[Client]>,
-}
-
-/// None of several API servers could be reached. The reasons are in the order of the servers.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.join(", "))]
-pub(crate) struct NoneReached(Vec<String>);
-
-impl ServerUrls {
-    /// Starts with the first one.
-    pub(crate) fn new(urls: impl IntoIterator<Item = String>) -> Self {
-        Self { urls: urls.into_iter().collect(), current: Arc::default() }
-    }
-
-    /// Returns the URL of the server that is in use.
-    pub(crate) fn current(&self) -> &str {
-        self.urls.get(self.current.load(Ordering::Relaxed)).map_or("(none)", String::as_str)
-    }
 }
 
 impl Servers {
@@ -55,7 +31,7 @@ impl Servers {
 
     /// Sends the request to the server that is in use. If that cannot be reached, the next one is used from now on.
     async fn send(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
-        let first = self.urls.current.load(Ordering::Relaxed);
+        let first = self.urls.current_index();
         let mut reasons = vec![String::new(); self.clients.len()];
         for turn in 0..self.clients.len() {
             let index = (first + turn) % self.clients.len();
@@ -64,10 +40,8 @@ impl Servers {
                 Err(error) if self.clients.len() > 1 && is_unreached(&error) => error,
                 answered => return Ok(answered?),
             };
-            reasons[index] = format!("{} ({})", self.urls.urls[index], innermost(&error));
-            let next = (index + 1) % self.clients.len();
-            // Another request may have found a server already.
-            let _ = self.urls.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
+            reasons[index] = format!("{} ({})", self.urls.get(index), innermost(&error));
+            self.urls.pass_over(index);
         }
         Err(NoneReached(reasons).into())
     }
@@ -155,7 +129,7 @@ mod tests {
     async fn after_the_last_server_comes_the_first_one() {
         let (first, down) = (server("first").await, nobody());
         let servers = servers(&[&first, &down]);
-        servers.urls.current.store(1, Ordering::Relaxed);
+        servers.urls.pass_over(0);
         assert_eq!(answer(&servers).await.unwrap(), "first");
     }
 
