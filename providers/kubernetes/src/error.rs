@@ -84,7 +84,7 @@ fn unreachable_server(error: &(dyn StdError + 'static), server: &str) -> Provide
     unreachable.help("check that the API server runs, and that `server` in the kubeconfig is right")
 }
 
-/// Returns the error for a cluster of which no API server can be reached.
+/// Returns the error if no API server of a cluster can be reached.
 fn unreachable_servers(reasons: &NoneReached) -> ProviderError {
     ProviderError::new(Class::Unreachable, format!("cannot reach any API server: {reasons}"))
         .code(error_codes::CLUSTER_UNREACHABLE)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::site::{Site, left_behind};
+use super::upgrade::minor;
 use crate::support::folder::Run;
 use crate::support::processes::Watch;
 use crate::support::snapshot::Snapshot;
@@ -52,7 +53,6 @@ impl Site {
     }
 
     fn an_upgrade_that_skips_a_version_is_denied(&self) {
-        let minor = |version: &str| version.split('.').nth(1).unwrap().parse::<u32>().unwrap();
         let running = self.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].status.nodeInfo.kubeletVersion}"]);
         let [older, newer] = [minor(&running) - 1, minor(&running) + 2].map(|minor| format!("v1.{minor}.0"));
         let skipped = format!("kube-apiserver {} and {} must not run at the same time", &running[1..], &newer[1..]);

@@ -8,6 +8,11 @@ use super::renewal::turns;
 use super::site::Site;
 use crate::support::testbed::cluster_binaries;
 
+/// Returns the minor version of `v1.34.4`: 34.
+pub fn minor(version: &str) -> u32 {
+    version.split('.').nth(1).unwrap().parse().unwrap()
+}
+
 impl Site {
     /// Replaces the binaries by those of the current release.
     pub fn kubernetes_is_upgraded(&mut self) {
@@ -15,7 +20,6 @@ impl Site {
         self.use_binaries(cluster_binaries());
         let kubelet = Command::new(format!("{}/kubelet", self.binaries)).arg("--version").output().unwrap();
         let after = String::from_utf8(kubelet.stdout).unwrap().trim().replace("Kubernetes ", "");
-        let minor = |version: &str| version.split('.').nth(1).unwrap().parse::<u32>().unwrap();
         assert!(before.iter().all(|version| minor(version) + 1 == minor(&after)), "from {before:?} to {after}");
 
         self.expect(0, &["plan", "--out", "upgrade.plan"]);

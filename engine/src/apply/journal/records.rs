@@ -111,6 +111,7 @@ impl Records {
             record.private = known.private.clone();
             // Only an operation and a refresh accept what the object reports. Until then it is drift.
             if context.plan.options.mode == PlanMode::Normal
+                && change.action == Action::NoOp
                 && let Some(resource_type) = context.resource_type(change)
             {
                 for name in resource_type.schema().reported() {
