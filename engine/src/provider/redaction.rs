@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::model::Value;
+use crate::model::{Value, yaml_documents};
 use crate::provider::{Consequence, ProviderError};
 
 /// The text that replaces a sensitive value.
@@ -14,8 +14,9 @@ const ANYWHERE_MIN: usize = 4;
 const ORDINARY: &str = "a all an and any are as at be but by can cannot change cluster command connect create did directory do does error exist failed file first \
     for found from group has have host if in invalid is it its least manifest may missing must name no node not object of on one only or path \
     root server service set should so such that the then there this to up user value was when with without write";
-/// A shorter line of a longer text is not redacted by itself, because it may be ordinary syntax such as `else`.
-const LINE_MIN: usize = 8;
+/// A shorter line of a longer text is not redacted by itself, because it may be ordinary syntax such as `else`. A shorter value inside a text is redacted only
+/// as a whole word.
+const PART_MIN: usize = 8;
 
 /// The texts to remove from messages.
 #[derive(Clone, Default)]
@@ -48,7 +49,7 @@ impl Redaction {
 
     /// Returns the redaction of `texts`, unchanged and as messages quote them.
     pub fn of_texts(texts: impl IntoIterator<Item = String>) -> Self {
-        Self::sorted(texts.into_iter().flat_map(forms).collect())
+        Self::sorted(texts.into_iter().flat_map(|text| [values_inside(&text), forms(&text)].concat()).collect())
     }
 
     fn sorted(mut hidden: Vec<Hidden>) -> Self {
@@ -118,6 +119,12 @@ impl Hidden {
         Some(Self { text: text.to_owned(), occurs })
     }
 
+    /// Returns the same text, recognized only as a whole word.
+    fn as_word(self) -> Self {
+        let occurs = if self.occurs == Occurs::Anywhere { Occurs::AsWord } else { self.occurs };
+        Self { occurs, ..self }
+    }
+
     fn replaced_in(&self, text: &str) -> String {
         let mut replaced = String::with_capacity(text.len());
         let mut rest = 0;
@@ -158,11 +165,36 @@ fn is_value_between(before: &str, after: &str) -> bool {
     before.ends_with(|c| "'\"`\u{2018}\u{2019}:=,([{<".contains(c)) || after.starts_with(closes) || ends
 }
 
+/// Returns the values inside a text that is JSON or YAML: a program that reads the text may quote one of them.
+fn values_inside(text: &str) -> Vec<Hidden> {
+    let documents = yaml_documents(text).unwrap_or_default();
+    let structured = documents.iter().filter(|document| matches!(document.value, Value::Map(_) | Value::List(_)));
+    let texts: BTreeSet<_> = structured.flat_map(|document| texts_in(&document.value)).collect();
+    texts.into_iter().flat_map(value_inside).collect()
+}
+
+fn texts_in(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::List(items) => items.iter().flat_map(texts_in).collect(),
+        Value::Map(map) => map.values().flat_map(texts_in).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn value_inside(text: &str) -> Vec<Hidden> {
+    match text.chars().count() {
+        ..ANYWHERE_MIN => Vec::new(),
+        ANYWHERE_MIN..PART_MIN => Hidden::new(text).map(Hidden::as_word).into_iter().collect(),
+        _ => forms(text),
+    }
+}
+
 /// Returns the forms in which a message may show `text`: unchanged, without empty lines, escaped as in JSON and in a shell, and line by line.
-fn forms(text: String) -> Vec<Hidden> {
+fn forms(text: &str) -> Vec<Hidden> {
     let lines: Vec<String> = match text.trim().contains('\n') {
         true => {
-            text.lines().map(str::trim).filter(|line| line.chars().count() >= LINE_MIN).map(str::to_owned).collect()
+            text.lines().map(str::trim).filter(|line| line.chars().count() >= PART_MIN).map(str::to_owned).collect()
         }
         false => Vec::new(),
     };
@@ -232,6 +264,23 @@ mod tests {
     fn a_part_of_a_longer_value_is_redacted_too() {
         let redaction = redaction("Bearer hunter2").and(&redaction("hunter2"));
         assert_eq!(redaction.text("Bearer hunter2: no token hunter2"), "(sensitive): no token (sensitive)");
+    }
+
+    #[test]
+    fn a_value_inside_json_or_yaml_is_redacted_too() {
+        let json = r#"{"auths":{"registry.example.org":{"username":"deploy","auth":"ZGVwbG95OmFi"}},"tries":[1,true]}"#;
+        let cases = [
+            (json, "bad auth ZGVwbG95OmFi", "bad auth (sensitive)"),
+            (json, "user deploy may not deploy-all", "user (sensitive) may not deploy-all"),
+            (json, "registry.example.org: 1 of 3 is true", "registry.example.org: 1 of 3 is true"),
+            ("password: hunter22", "no access with \"hunter22\"", "no access with \"(sensitive)\""),
+            ("- key: |\n    BEGIN KEY\n    Ag==\n", "not a key: BEGIN KEY\\nAg==", "not a key: (sensitive)"),
+            ("level: info\nport: v1", "info: API v1 is not found", "(sensitive): API v1 is not found"),
+            ("plain text", "it is plain", "it is plain"),
+        ];
+        for (secret, text, expected) in cases {
+            assert_eq!(redaction(secret).text(text), expected, "{secret:?}");
+        }
     }
 
     #[test]
