@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
-use crate::support::folder::Folder;
+use crate::support::folder::{Folder, Run};
 use crate::support::testbed::Testbed;
 
 /// The beginning of a private key in PEM, and in the base64 of a kubeconfig.
@@ -106,6 +106,10 @@ fn another_api_server_is_used_if_one_cannot_be_reached() {
     folder.expect(0, &["apply", "-auto-approve"]);
     assert_eq!(testbed.get(&["configmap", "credentials", "-n", "default"])["data"]["level"], "info");
     folder.expect(0, &["plan", "-detailed-exitcode"]);
+    // Each server has its own proxy: servers of this machine have none.
+    folder.write("main.toml", &several(&format!("\"https://10.0.0.1:6443\", \"{server}\"")));
+    let through_proxy = folder.command(&["plan", "-detailed-exitcode"]).env("HTTPS_PROXY", "127.0.0.1:9").output();
+    assert_eq!(Run::of(through_proxy.unwrap()).code, 0);
     folder.write("main.toml", &several("\"https://127.0.0.1:9\", \"https://127.0.0.1:1\""));
     folder.expect(1, &["plan"]).complains(
         "cannot reach any API server: https://127.0.0.1:9 (connection refused), https://127.0.0.1:1 (connection refused)",

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{Request, Uri};
+use http::Request;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::Client;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::client::ClientBuilder;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{Discovery, Scope};
+use kube::{Client, Config};
 use moorfast_engine::model::Address;
 use moorfast_engine::provider::{Class, Context, ProviderError};
 use moorfast_kubeconfig::Access;
@@ -139,19 +139,19 @@ impl Cluster {
         let Access { mut config, login } = self.log_in().await?;
         config.default_retry = false;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
-        let urls = self.source.servers(&config)?;
-        let servers = ServerUrls::new(urls.iter().map(|url| url.to_string().trim_end_matches('/').to_owned()));
-        let client_of = |cluster_url: &Uri| {
-            let mut config = config.clone();
-            config.cluster_url = cluster_url.clone();
+        let namespace = config.default_namespace.clone();
+        let configs = self.source.of_servers(config)?;
+        let url = |config: &Config| config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let servers = ServerUrls::new(configs.iter().map(url));
+        let client_of = |config: Config| {
             let renewal = login.renewal(&config);
             let builder = ClientBuilder::try_from(config).map_err(|e| explain(e, "connect", servers.current()))?;
             Ok(builder.with_layer(&renewal).build())
         };
-        let clients: Vec<Client> = urls.iter().map(client_of).collect::<Result<_, ProviderError>>()?;
+        let clients: Vec<Client> = configs.into_iter().map(client_of).collect::<Result<_, ProviderError>>()?;
         let guard =
             RequestGuard::new(Arc::clone(&self.requests), self.context.start_permit.clone(), self.kinds.clone());
-        let client = ClientBuilder::new(Servers::new(servers.clone(), clients), &config.default_namespace)
+        let client = ClientBuilder::new(Servers::new(servers.clone(), clients), &namespace)
             .with_layer(&guard)
             .with_layer(&BufferLayer::new(QUEUE))
             .with_layer(&login)

@@ -10,7 +10,7 @@ use kube::Config;
 use moorfast_engine::model::{Attribute, Attributes, Kind, ReadAttributes, Schema, is_inside};
 use moorfast_engine::provider::{Class, ClientCertificates, ClientIdentity, Context, Invalid, ProviderError};
 
-use moorfast_kubeconfig::{Access, Kind as ErrorKind, Origin, is_chosen_by_user};
+use moorfast_kubeconfig::{Access, Kind as ErrorKind, Origin, environment_proxy, is_chosen_by_user};
 use serde_json::json;
 
 const SERVER: &str = "server";
@@ -90,6 +90,8 @@ pub(crate) enum Source {
 /// The API servers that the manifest names without a kubeconfig.
 #[derive(Clone)]
 pub(crate) struct NamedServers {
+    /// The attribute that names them.
+    attribute: &'static str,
     /// At least one.
     urls: Vec<String>,
     certificate_authority: Option<String>,
@@ -110,10 +112,10 @@ impl Source {
             return Ok(Self::Unknown(attribute));
         }
         let urls = server_urls(attributes);
-        if let (false, Some(client)) = (urls.is_empty(), ClientIdentity::of(attributes)) {
+        if let (Some(attribute), Some(client)) = (naming_servers(attributes), ClientIdentity::of(attributes)) {
             let text = |name: &str| attributes.text(name).map(str::to_owned);
             let (certificate_authority, tls_server_name) = (text("certificate_authority"), text("tls_server_name"));
-            return Ok(Self::Issued(NamedServers { urls, certificate_authority, tls_server_name }, client));
+            return Ok(Self::Issued(NamedServers { attribute, urls, certificate_authority, tls_server_name }, client));
         }
         let origin = if let Some(path) = attributes.text("kubeconfig") {
             Origin::File(root.join(expand_home(path)))
@@ -136,10 +138,10 @@ impl Source {
     pub(crate) fn check_untrusted(&self, context: &Context) -> Result<(), ProviderError> {
         let source = match self {
             Self::Known(source) => source,
-            Self::Issued(..) => {
+            Self::Issued(servers, _) => {
                 let summary = "`plan --untrusted` refuses to issue a certificate for a server that the manifest names";
                 return Err(ProviderError::new(Class::Denied, summary)
-                    .attribute(SERVER)
+                    .attribute(servers.attribute)
                     .help("review the manifest, then plan without --untrusted"));
             }
             Self::Unknown(_) => return Ok(()),
@@ -157,17 +159,20 @@ impl Source {
         ))
     }
 
-    /// Returns the URLs of the API servers. `config` is the configuration that [`Source::open`] returned.
+    /// Returns the configuration of each API server. `config` is the one that [`Source::open`] returned.
     ///
     /// # Errors
-    /// If the manifest names something else than URLs.
-    pub(crate) fn servers(&self, config: &Config) -> Result<Vec<Uri>, ProviderError> {
-        let Self::Issued(named, _) = self else { return Ok(vec![config.cluster_url.clone()]) };
-        let parsed = |url: &String| {
+    /// If the manifest names something else than URLs, or the environment a proxy that cannot be used.
+    pub(crate) fn of_servers(&self, config: Config) -> Result<Vec<Config>, ProviderError> {
+        let Self::Issued(named, _) = self else { return Ok(vec![config]) };
+        let of = |url: &String| {
             let invalid = |error| format!("[providers.kubernetes] `{url}` is not the URL of a server: {error}");
-            url.parse().map_err(|error: InvalidUri| ProviderError::new(Class::Invalid, invalid(error)))
+            let parsed = url.parse().map_err(|error: InvalidUri| ProviderError::new(Class::Invalid, invalid(error)));
+            let cluster_url: Uri = parsed?;
+            let proxy_url = environment_proxy(&cluster_url).map_err(|error| kubeconfig_error(&error))?;
+            Ok(Config { cluster_url, proxy_url, ..config.clone() })
         };
-        named.urls.iter().map(parsed).collect()
+        named.urls.iter().map(of).collect()
     }
 
     /// Reads the kubeconfig and logs in to the cluster.
@@ -247,9 +252,8 @@ fn rules(attributes: &Attributes) -> Vec<Invalid> {
 
 /// Checks that the attributes of servers without a kubeconfig are set together.
 fn rules_of_server(attributes: &Attributes) -> Option<Invalid> {
-    let is_set = |name: &&str| attributes.is_set(name);
-    let Some(server) = [SERVER, SERVERS].into_iter().find(is_set) else {
-        let alone = OF_SERVER.into_iter().find(is_set)?;
+    let Some(server) = naming_servers(attributes) else {
+        let alone = OF_SERVER.into_iter().find(|name| attributes.is_set(name))?;
         let message = format!("[providers.kubernetes] `{alone}` requires `server` or `servers`");
         return Some(Invalid::new(alone, message).help("set `server` to the URL of the API server"));
     };
@@ -267,6 +271,11 @@ fn rules_of_server(attributes: &Attributes) -> Option<Invalid> {
         None => return None,
     };
     Some(Invalid::new(server, message).help("use the form https://HOST:PORT"))
+}
+
+/// Returns the attribute that names the API servers.
+fn naming_servers(attributes: &Attributes) -> Option<&'static str> {
+    [SERVER, SERVERS].into_iter().find(|name| attributes.is_set(name))
 }
 
 /// Returns the values of `server` and `servers`.
@@ -296,8 +305,9 @@ mod tests {
         let client = json!({ "authority": "kubernetes", "common_name": "admin" });
         let servers = ["https://10.0.0.1:6443", "https://10.0.0.2:6443"];
         let source = configured(json!({ "servers": servers, "client_certificate": client })).unwrap();
-        let urls = source.servers(&Config::new("https://10.0.0.1:6443".parse().unwrap())).unwrap();
-        assert_eq!(urls.iter().map(Uri::to_string).collect::<Vec<_>>(), servers.map(|url| format!("{url}/")));
+        let configs = source.of_servers(Config::new("https://10.0.0.1:6443".parse().unwrap())).unwrap();
+        let urls: Vec<_> = configs.iter().map(|config| config.cluster_url.to_string()).collect();
+        assert_eq!(urls, servers.map(|url| format!("{url}/")));
     }
 
     fn configured(json: Json) -> Result<Source, String> {

@@ -106,22 +106,33 @@ pub(crate) fn copy_of(request: &Request<Body>) -> Option<Request<Body>> {
     Some(copy)
 }
 
-/// Whether the response is a temporary failure. The 429 of an eviction means a disruption budget, and the 503 of a node proxy means its kubelet: these are
-/// results for the caller.
+/// Whether the response is a temporary failure.
 fn is_temporary<B>(request: &Request<Body>, response: &Response<B>) -> bool {
-    let path = request.uri().path();
-    if path.ends_with("/eviction") || path.contains("/proxy/") {
+    if is_result(request) {
         return false;
     }
     match response.status() {
         StatusCode::TOO_MANY_REQUESTS => true,
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => true,
+        _ if is_not_served(request, response) => true,
         // The server may have done the request before the internal error: retry only a repeatable request, and only if the server asks for it.
         StatusCode::INTERNAL_SERVER_ERROR => {
             is_repeatable(request.method()) && retry_after(response.headers()).is_some()
         }
         _ => false,
     }
+}
+
+/// Whether the server is starting or stopping, or a load balancer has no server behind it.
+pub(crate) fn is_not_served<B>(request: &Request<Body>, response: &Response<B>) -> bool {
+    let status = response.status();
+    !is_result(request)
+        && matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
+}
+
+/// Whether every status is a result for the caller: the 429 of an eviction means a disruption budget, and the 503 of a node proxy means its kubelet.
+fn is_result(request: &Request<Body>) -> bool {
+    let path = request.uri().path();
+    path.ends_with("/eviction") || path.contains("/proxy/")
 }
 
 fn is_repeatable(method: &Method) -> bool {

@@ -1,4 +1,4 @@
-//! The API servers of a cluster: a request that cannot reach one of them goes to the next one.
+//! The API servers of a cluster: a request that cannot reach one of them goes to the next one, and so does the retry of one that is not served.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use kube::client::{Body, Client, DynBody};
 use tower::{BoxError, Service};
 
 use crate::error::{NoneReached, certificate_error, innermost, sources};
-use crate::retry::copy_of;
+use crate::retry::{copy_of, is_not_served};
 use crate::server_urls::ServerUrls;
 
 /// The clients of all API servers, as one service.
@@ -29,7 +29,7 @@ impl Servers {
         Self { urls, clients: clients.into_iter().collect() }
     }
 
-    /// Sends the request to the server that is in use. If that cannot be reached, the next one is used from now on.
+    /// Sends the request to the server that is in use. If that cannot be reached, or does not serve, the next one is used from now on.
     async fn send(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
         let first = self.urls.current_index();
         let mut reasons = vec![String::new(); self.clients.len()];
@@ -38,7 +38,13 @@ impl Servers {
             let copy = copy_of(&request).ok_or("the body of the request cannot be sent again")?;
             let error = match self.clients[index].send(copy).await {
                 Err(error) if self.clients.len() > 1 && is_unreached(&error) => error,
-                answered => return Ok(answered?),
+                answered => {
+                    let response = answered?;
+                    if is_not_served(&request, &response) {
+                        self.urls.pass_over(index);
+                    }
+                    return Ok(response);
+                }
             };
             reasons[index] = format!("{} ({})", self.urls.get(index), innermost(&error));
             self.urls.pass_over(index);
@@ -83,6 +89,11 @@ mod tests {
 
     /// Starts a server whose answers have this body, and returns its URL.
     async fn server(body: &'static str) -> String {
+        server_with("200 OK", body).await
+    }
+
+    /// Starts a server whose answers have this status and this body, and returns its URL.
+    async fn server_with(status: &'static str, body: &'static str) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
@@ -90,7 +101,8 @@ mod tests {
                 let mut request = [0; 4096];
                 let _ = stream.read(&mut request).await;
                 let length = body.len();
-                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+                let answer =
+                    format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
                 let _ = stream.write_all(answer.as_bytes()).await;
             }
         });
@@ -122,6 +134,14 @@ mod tests {
         assert_eq!(servers.urls.current(), down);
         assert_eq!(answer(&servers).await.unwrap(), "second");
         assert_eq!(servers.urls.current(), second);
+        assert_eq!(answer(&servers).await.unwrap(), "second");
+    }
+
+    #[tokio::test]
+    async fn the_retry_of_a_request_that_is_not_served_goes_to_the_next_server() {
+        let (starting, second) = (server_with("503 Service Unavailable", "starting").await, server("second").await);
+        let servers = servers(&[&starting, &second]);
+        assert_eq!(answer(&servers).await.unwrap(), "starting");
         assert_eq!(answer(&servers).await.unwrap(), "second");
     }
 

@@ -12,7 +12,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use secrecy::ExposeSecret;
 
-use crate::{Error, Login, proxy};
+use crate::proxy::{self, environment_proxy};
+use crate::{Error, Login};
 
 /// The kubeconfig and context of a cluster.
 #[derive(Clone)]
@@ -121,12 +122,8 @@ impl Source {
 
 fn in_cluster() -> Result<Config, String> {
     let mut config = Config::incluster().map_err(|error| format!("no ServiceAccount of a pod: {error}"))?;
-    config.proxy_url = proxy::choose(&config.cluster_url, None, variable).map_err(|error| error.summary)?;
+    config.proxy_url = environment_proxy(&config.cluster_url).map_err(|error| error.summary)?;
     Ok(config)
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }
 
 /// Whether the user chose the kubeconfig, whatever a manifest says: it is one of those of `$KUBECONFIG`, otherwise `~/.kube/config`.
@@ -252,7 +249,7 @@ fn configured(cluster: Cluster, mut user: AuthInfo, place: &str) -> Result<Confi
     let server = server.ok_or_else(|| wrong("its cluster is missing `server`".to_owned()))?;
     let has_tls = authority.is_some() || cluster.insecure_skip_tls_verify == Some(true);
     let mut config = Config::new(url(server, has_tls).map_err(wrong)?);
-    config.proxy_url = proxy::choose(&config.cluster_url, cluster.proxy_url.as_deref(), variable)?;
+    config.proxy_url = proxy::choose(&config.cluster_url, cluster.proxy_url.as_deref(), proxy::variable)?;
     config.root_cert = authority;
     config.accept_invalid_certs = cluster.insecure_skip_tls_verify.unwrap_or(false);
     config.tls_server_name = cluster.tls_server_name.filter(|name| !name.is_empty());

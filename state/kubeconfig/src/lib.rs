@@ -15,4 +15,5 @@ pub use authenticated::Authenticated;
 pub use error::{Error, Kind};
 pub use files::{Access, Origin, Source, is_chosen_by_user};
 pub use login::Login;
+pub use proxy::environment_proxy;
 pub use renewal::{Renewal, RenewalLayer};

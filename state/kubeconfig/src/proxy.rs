@@ -9,6 +9,18 @@ use crate::Error;
 
 const SCHEMES: [&str; 4] = ["http", "https", "socks5", "socks5h"];
 
+/// Returns the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY choose for `server`.
+///
+/// # Errors
+/// If the proxy is not a URL with a supported scheme.
+pub fn environment_proxy(server: &Uri) -> Result<Option<Uri>, Error> {
+    choose(server, None, variable)
+}
+
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Returns the proxy for `server`; `variable` returns the value of an environment variable.
 ///
 /// # Errors
