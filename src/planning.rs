@@ -111,7 +111,10 @@ impl<'a> Run<'a> {
         }
         tokio::select! {
             lock = self.invocation.lock(store, operation, timeout) => lock,
-            () = self.interrupt.stop.cancelled() => Err(Error::Interrupted),
+            () = self.interrupt.stop.cancelled() => {
+                self.progress.flush().await;
+                Err(Error::Interrupted)
+            }
         }
     }
 

@@ -63,13 +63,14 @@ async fn handle(
     interrupt: Interrupt,
     notices: UnboundedSender<Notice>,
 ) -> Option<()> {
+    // What ends because of the signal prints the notices first, so they must be there by then.
     let notice = |notice| _ = notices.send(notice);
     signals.recv().await?;
-    interrupt.stop.cancel();
     notice(Notice::Stopping);
+    interrupt.stop.cancel();
     signals.recv().await?;
-    interrupt.cancel.cancel();
     notice(Notice::Cancelling);
+    interrupt.cancel.cancel();
     signals.recv().await?;
     std::process::exit(Exit::Interrupted.code().into());
 }
