@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moorfast_engine::apply::{ApplyOptions, ChangeOutcome, ChangeResult};
-use moorfast_engine::model::error_codes;
+use moorfast_engine::model::{CheckStatus, error_codes};
 use moorfast_engine::plan::{PlanMode, PlanOptions};
 use moorfast_engine::provider::{Action, Class, Operation, ProviderError};
 use moorfast_engine::session::{Events, Failure, Interrupt};
@@ -734,6 +734,41 @@ async fn an_import_of_a_resource_records_all_instances_as_an_adoption_does() {
     let Err(Failure::Manifest(errors)) = imported.import("mem_file.conf[\"n3\"]").await else { panic!("imported") };
     assert_eq!(errors[0].summary, "`mem_file.conf[\"n3\"]` is not in the manifest");
     assert!(errors[0].help.as_ref().unwrap().contains("mem_file.conf[\"n1\"]"), "{:?}", errors[0].help);
+}
+
+#[tokio::test]
+async fn a_refresh_evaluates_checks_of_what_drifted_and_of_data() {
+    let item = |name: &str| format!("[resource.mem_item.{name}]\nkey = \"{name}\"\nvalue = \"1\"\n");
+    let data = |name: &str, key: &str| {
+        format!(
+            "[data.mem_item.{name}]\nkey = \"{key}\"\ndepends_on = [\"mem_item.x\"]\n[check.{name}]\n\
+            assert = [{{ condition = '${{data.mem_item.{name}.value == \"2\"}}', error_message = \"wrong\" }}]\n"
+        )
+    };
+    let bench = Bench::applied(&item("x")).await;
+    bench.memory.world().items.insert("x".to_owned(), "2".to_owned());
+    bench.write(
+        &(item("x")
+            + &data("x", "x")
+            + &data("nothing", "nothing")
+            + &item("new")
+            + &data("new", "${mem_item.new.id}")),
+    );
+    let checks = async |mode| {
+        let plan = bench.plan(&PlanOptions { mode, ..PlanOptions::default() }).await.unwrap();
+        assert_eq!(plan.changes.iter().any(|change| change.action == Action::Read), mode == PlanMode::Normal);
+        let statuses = plan.checks.iter().map(|check| (check.name.clone(), check.status)).collect::<Vec<_>>();
+        (statuses, plan.warnings)
+    };
+    let of = |x| [("new", CheckStatus::Unknown), ("nothing", CheckStatus::Unknown), ("x", x)];
+    let named =
+        |statuses: [(&str, CheckStatus); 3]| statuses.map(|(name, status)| (format!("check.{name}"), status)).to_vec();
+
+    // An apply reads them after it has changed `x`.
+    assert_eq!(checks(PlanMode::Normal).await, (named(of(CheckStatus::Unknown)), vec![]));
+    let unread =
+        "`data.mem_item.nothing` was not read, so the checks that refer to it are unknown: there is no nothing";
+    assert_eq!(checks(PlanMode::RefreshOnly).await, (named(of(CheckStatus::Pass)), vec![unread.to_owned()]));
 }
 
 #[tokio::test]

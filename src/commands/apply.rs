@@ -223,7 +223,9 @@ async fn approved(run: &Run<'_>, applying: &Applying, mode: PlanMode) -> Result<
         Some(name) => format!("{} in the environment `{name}`?", question.trim_end_matches('?')),
         None => question.to_owned(),
     };
-    approval::ask(&run.invocation.ui, &question, detail, &run.interrupt).await
+    let answer = approval::ask(&run.invocation.ui, &question, detail, &run.interrupt).await;
+    run.progress.flush().await;
+    answer
 }
 
 async fn apply(run: &Run<'_>, planned: Planned, lock: Lock, applying: &Applying, verify: bool) -> Result<Exit, Error> {

@@ -91,8 +91,14 @@ pub fn closing(plan: &Plan) -> Line {
         let line = format!("Plan: {count} to update in the state. The objects themselves do not change.");
         return styled(Style::Bold, line);
     }
-    if summary == Summary::default() && moved == 0 && outputs && plan.returning().next().is_none() {
-        return styled(Style::Bold, "Plan: only outputs change. The objects do not change.");
+    if summary == Summary::default() && moved == 0 && plan.returning().next().is_none() {
+        if plan.maintains {
+            let line = "Plan: the objects do not change. An apply makes the change that a warning above announces.";
+            return styled(Style::Bold, line);
+        }
+        if outputs {
+            return styled(Style::Bold, "Plan: only outputs change. The objects do not change.");
+        }
     }
     styled(Style::Bold, summary_line(summary, moved, plan.returning().count()))
 }

@@ -53,6 +53,7 @@ pub fn nothing() -> Plan {
         nodes: vec![],
         leaving: vec![],
         warnings: vec![],
+        maintains: false,
     }
 }
 

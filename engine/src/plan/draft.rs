@@ -37,6 +37,8 @@ pub(crate) struct Draft {
     /// The digest of the result of each data source that read this machine, by its address.
     pub inputs: BTreeMap<String, Digest>,
     pub warnings: Vec<String>,
+    /// Whether an apply also changes the storage of a provider itself, as a warning announces.
+    pub maintains: bool,
     /// The instances that could not be read. Only a refresh and the apply of a saved plan tolerate them, otherwise the plan fails.
     pub unread: Vec<(Address, ProviderError)>,
     pub machines: Machines,

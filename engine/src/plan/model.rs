@@ -66,6 +66,9 @@ pub struct Plan {
     pub leaving: Vec<LeavingNode>,
     /// Warnings for the user, one line each.
     pub warnings: Vec<String>,
+    /// Whether an apply also changes the storage of a provider itself, as a warning announces.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub maintains: bool,
 }
 
 /// The options of a plan.
@@ -379,9 +382,10 @@ impl Plan {
         nodes.filter(|node| node.changes.is_empty()).map(|node| &node.name)
     }
 
-    /// Whether an apply would change anything: an object, the state or an output.
+    /// Whether an apply would change anything: an object, the state, an output, or the storage of a provider.
     pub fn has_changes(&self) -> bool {
-        self.changes.iter().any(|c| c.action.is_change() || c.moved_from.is_some())
+        self.maintains
+            || self.changes.iter().any(|c| c.action.is_change() || c.moved_from.is_some())
             || self.returning().next().is_some()
             || self.outputs.values().any(|o| o.before != o.after)
             || (self.options.mode == PlanMode::RefreshOnly && !self.drift.is_empty())

@@ -21,6 +21,7 @@ use super::requests;
 use super::selected::Selected;
 use super::side_effects;
 use crate::configuration::expand::Instance;
+use crate::configuration::graph::{LocalReferences, check_dependencies};
 use crate::configuration::static_values::{deduplicated, with_unknown};
 use crate::model::{Address, Attributes, Decoded, Mode};
 use crate::provider::{ProviderError, Target};
@@ -57,7 +58,9 @@ impl Planner<'_> {
         }
         decided?;
         if inputs.options.mode == PlanMode::Normal {
-            draft.warnings.extend(calls::pending_maintenance(self.session).await);
+            let announced = calls::pending_maintenance(self.session).await;
+            draft.maintains = !announced.is_empty();
+            draft.warnings.extend(announced);
         }
         draft.records = prior.records;
         Ok(draft)
@@ -99,6 +102,8 @@ impl Planner<'_> {
                 }
                 if inputs.options.imports {
                     self.import(prior, selected, readings, draft);
+                } else {
+                    self.read_data_of_checks(prior, selected, draft).await;
                 }
             }
         }
@@ -151,8 +156,48 @@ impl Planner<'_> {
 
     /// Reads the data sources of a wave, or defers them to the apply.
     async fn plan_data(&self, prior: &Prior, data: &[&Instance], draft: &mut Draft) -> Result<(), Failure> {
-        let DataSources { requests, known, deferred } = data_sources(&self.inputs, prior, draft, data)?;
-        deferred.into_iter().for_each(|decision| draft.add(decision));
+        let mut sources = data_sources(&self.inputs, prior, draft, data)?;
+        std::mem::take(&mut sources.deferred).into_iter().for_each(|decision| draft.add(decision));
+        let failures = self.read_data(sources, draft).await?;
+        self.note_unread(failures, draft);
+        Ok(())
+    }
+
+    /// Reads the data sources that checks refer to, for a refresh, which reports the resources also without them: what cannot be read gives a warning, and
+    /// what needs a resource that does not exist yet stays unknown.
+    async fn read_data_of_checks(&self, prior: &Prior, selected: &Selected<'_>, draft: &mut Draft) {
+        let Inputs { expanded, graph, .. } = self.inputs;
+        let mut locals = LocalReferences::default();
+        let referred = expanded.checks.iter().flat_map(|check| check_dependencies(expanded, check, &mut locals));
+        let referred: Vec<_> = referred.filter_map(|address| expanded.index.get(&address).copied()).collect();
+        let needed = graph.closure(referred, petgraph::Incoming);
+        let is_needed = |i: &usize| needed.contains(i) && expanded.instances[*i].address.resource.mode == Mode::Data;
+        for mut wave in graph.waves() {
+            wave.retain(is_needed);
+            let data: Vec<_> = selected.among(wave).collect();
+            let read = match data_sources(&self.inputs, prior, draft, &data) {
+                Ok(sources) => self.read_data(sources, draft).await,
+                Err(failure) => Err(failure),
+            };
+            let unknown = "so the checks that refer to it are unknown";
+            match read {
+                // What does not answer is among the resources that could not be read.
+                Ok(_) if !draft.unread.is_empty() => {}
+                Ok(failures) => draft.warnings.extend(
+                    failures.iter().map(|(address, error)| format!("`{address}` was not read, {unknown}: {error}")),
+                ),
+                Err(failure) => draft.warnings.push(format!("a data source was not read, {unknown}: {failure}")),
+            }
+        }
+    }
+
+    /// Reads these data sources. Returns those that could not be read.
+    async fn read_data(
+        &self,
+        sources: DataSources<'_>,
+        draft: &mut Draft,
+    ) -> Result<Vec<(Address, ProviderError)>, Failure> {
+        let DataSources { requests, known, .. } = sources;
         for (instance, arguments) in known {
             let read = self.inputs.expanded.static_data.result(&instance.address).cloned().unwrap_or_default();
             let values = data_values(&self.inputs, draft, instance, arguments, read)?;
@@ -169,8 +214,7 @@ impl Planner<'_> {
                 Err(error) => failures.push((request.address, error)),
             }
         }
-        self.note_unread(failures, draft);
-        Ok(())
+        Ok(failures)
     }
 
     /// Returns the desired attributes of the instances of a wave.

@@ -275,3 +275,16 @@ fn circular(
         None => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_that_depend_on_each_other_are_named_and_no_others() {
+        let after = |groups: &[usize]| groups.iter().map(|group| (*group, Cause::Rollout)).collect();
+        assert_eq!(in_turn(&[after(&[1]), after(&[]), after(&[1])]), Ok(vec![1, 0, 2]));
+        let before = [after(&[1]), after(&[0]), after(&[1]), after(&[])];
+        assert_eq!(in_turn(&before), Err(vec![vec![0, 1]]));
+    }
+}

@@ -123,7 +123,28 @@ fn reached(start: Vec<Address>, edges: &HashMap<Address, Vec<Address>>) -> HashS
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::samples::{address, record};
+    use crate::plan::samples::{Configuration, address, prior, record};
+
+    #[test]
+    fn an_excluded_instance_excludes_its_dependants_except_from_a_refresh() {
+        let file = |name: &str, after: &str| {
+            format!("[resource.mem_file.{name}]\non = \"n1\"\npath = \"/{name}\"\ndepends_on = [{after}]\n")
+        };
+        let mut configuration = Configuration::of(&(file("a", "") + &file("b", "\"mem_file.a\"") + &file("c", "")));
+        for (mode, targets, exclude, selected) in [
+            (PlanMode::Normal, None, None, ["a", "b", "c"].as_slice()),
+            (PlanMode::Normal, None, Some("mem_file.a"), &["c"]),
+            (PlanMode::RefreshOnly, None, Some("mem_file.a"), &["b", "c"]),
+            (PlanMode::Normal, Some("mem_file.b"), None, &["a", "b"]),
+        ] {
+            let patterns = |text: Option<&str>| text.iter().map(|text| text.parse().unwrap()).collect();
+            let (targets, exclude) = (patterns(targets), patterns(exclude));
+            configuration.options = PlanOptions { mode, targets, exclude, ..PlanOptions::default() };
+            let expected = selected.iter().map(|name| address(&format!("mem_file.{name}[\"n1\"]"))).collect();
+            let addresses = Selected::of(&configuration.inputs(), &prior([])).addresses();
+            assert_eq!(addresses, expected, "{:?}", configuration.options);
+        }
+    }
 
     #[test]
     fn a_target_is_removed_with_its_dependants_and_an_excluded_record_is_kept_with_its_dependencies() {

@@ -153,6 +153,7 @@ impl Workspace {
             nodes: draft.machines.changes.clone(),
             leaving: Vec::new(),
             warnings: expanded.warnings.iter().map(one_line).chain(draft.warnings.iter().cloned()).collect(),
+            maintains: draft.maintains,
         })
     }
 

@@ -74,7 +74,10 @@ impl Site {
     async fn warnings(&self) -> Vec<String> {
         let plan = self.plan().await;
         assert!(plan.changes.iter().all(|change| change.action == Action::NoOp), "{:?}", plan.changes);
-        plan.warnings.into_iter().filter(|warning| warning.contains("other recipients")).collect()
+        let warnings: Vec<_> =
+            plan.warnings.iter().filter(|warning| warning.contains("other recipients")).cloned().collect();
+        assert_eq!(plan.has_changes(), !warnings.is_empty(), "an apply asks for approval");
+        warnings
     }
 
     async fn apply(&self) -> Report {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::site::Site;
-use crate::support::wait_for;
+use serde_json::Value as Json;
+
+use super::site::{BUSY, Site};
+use crate::support::{try_wait_for, wait_for};
 
 /// A Lease expires after 15 seconds.
 const FAIL_OVER: Duration = Duration::from_secs(60);
@@ -26,6 +28,11 @@ impl Site {
         self.kubectl(&["delete", "pod", "-l", "app=web", "--wait=true", "--timeout=60s"]);
         self.kubectl(&["rollout", "status", "daemonset/web", "--timeout=60s"]);
 
+        self.only_checks_of_what_stopped_fail(&[
+            ("controller_manager", &leaders[0]),
+            ("scheduler", &leaders[1]),
+            ("module.etcd.", &member),
+        ]);
         let drift = self.expect(2, &["drift"]);
         let units = [
             "module.control_plane.ssh_systemd_unit.kube_controller_manager",
@@ -38,6 +45,31 @@ impl Site {
         drift.says(&format!("module.etcd.etcd_voter.etcd[\"{member}\"]"));
         self.expect(0, &["apply", "--auto-approve"]).says("0 added, 4 changed, 0 destroyed.");
         self.is_in_sync();
+    }
+
+    /// Asserts that every check of the cluster passes, and that none passes of a program on the machine where it stopped.
+    fn only_checks_of_what_stopped_fail(&self, stopped: &[(&str, &str)]) {
+        let mut last = String::new();
+        let only_those = try_wait_for(BUSY, || {
+            let run = self.run(&["drift", "--json"]);
+            let drift: Json = serde_json::from_str(&run.stdout).unwrap_or_default();
+            let checks = drift["checks"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let is_of_stopped = |check: &Json| {
+                let address = check["address"].as_str().unwrap();
+                let problems = || check["problems"].as_array().into_iter().flatten().filter_map(Json::as_str);
+                // A probe from several machines is one check.
+                let is_only_from =
+                    |node| problems().next().is_some() && problems().all(|p| p.starts_with(&format!("from {node}: ")));
+                let is_of = |node: &str| address.contains(node) || is_only_from(node);
+                stopped.iter().any(|(program, node)| address.contains(program) && is_of(node))
+            };
+            let (of_stopped, others): (Vec<_>, Vec<_>) = checks.iter().partition(|check| is_of_stopped(check));
+            let wrong = others.iter().filter(|check| check["status"] != "pass");
+            let wrong: Vec<_> = wrong.chain(of_stopped.iter().filter(|check| check["status"] != "fail")).collect();
+            last = format!("{wrong:#?} of {checks:#?}");
+            (wrong.is_empty() && of_stopped.len() >= stopped.len() && others.len() > 20).then_some(())
+        });
+        assert!(only_those.is_some(), "{last}");
     }
 
     /// Returns the machine with the leader of a program of the control plane.

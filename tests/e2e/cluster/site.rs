@@ -19,7 +19,7 @@ const RECIPIENT: &str = "age10gp36ltklmz6k44hhqerpq7g6qujzz8pfvdz56xxma2fclnhw3z
 pub const CONTROL_PLANES: usize = 3;
 
 /// How long a cluster may be busy with itself after a change, on a machine that has other work.
-const BUSY: Duration = Duration::from_secs(300);
+pub const BUSY: Duration = Duration::from_secs(300);
 
 /// Machines, and a copy of the example with their names and addresses.
 pub struct Site {
