@@ -121,7 +121,7 @@ impl Sightings<'_> {
     }
 
     fn sighting(&self, subject: String, attributes: Vec<String>, how: &serde_json::Value) -> Sighting {
-        Sighting { subject, attributes, how: self.key.digest(canonical(how).as_bytes()) }
+        Sighting { subject, attributes, how: self.key.digest(&canonical(how)) }
     }
 }
 

@@ -160,7 +160,7 @@ pub fn parse(path: &Path, text: &[u8]) -> Result<SavedPlan, PlanFileError> {
 }
 
 fn digest(plan: &Json) -> Digest {
-    Digest::of(canonical(plan).as_bytes())
+    Digest::of(&canonical(plan))
 }
 
 /// Returns a plan file without a signature for `plan`, whether or not it is a valid plan.

@@ -54,7 +54,7 @@ impl Record {
     /// Returns the digest of the attributes, which [`Record::triggers`] of other records contain.
     pub fn digest(&self) -> Digest {
         // Maps keep their insertion order, so the digest uses a canonical form.
-        Digest::of(canonical_object(&self.attributes).as_bytes())
+        Digest::of(&canonical_object(&self.attributes))
     }
 
     /// Replaces addresses in all fields. `new_name` returns the new address, or `None` if an address stays.
@@ -78,21 +78,57 @@ fn without_room<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String
     Ok(Map::deserialize(deserializer)?.into_iter().collect())
 }
 
-/// Formats JSON with sorted keys, so that equal values have equal texts.
-pub fn canonical(value: &Value) -> String {
+/// Returns the text of a JSON value with sorted keys, so that equal values have equal digests.
+pub fn canonical(value: &Value) -> Vec<u8> {
+    let mut text = Vec::new();
+    write_canonical(value, &mut text);
+    text
+}
+
+/// Returns the text of a JSON object as [`canonical`] does.
+pub fn canonical_object(map: &Map<String, Value>) -> Vec<u8> {
+    let mut text = Vec::new();
+    write_canonical_object(map, &mut text);
+    text
+}
+
+fn write_canonical(value: &Value, text: &mut Vec<u8>) {
     match value {
-        Value::Object(map) => canonical_object(map),
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
-        scalar => scalar.to_string(),
+        Value::Object(map) => write_canonical_object(map, text),
+        Value::Array(items) => {
+            text.push(b'[');
+            for (i, item) in items.iter().enumerate() {
+                separate(i, text);
+                write_canonical(item, text);
+            }
+            text.push(b']');
+        }
+        scalar => write_json(scalar, text),
     }
 }
 
-/// Formats the members of a JSON object as [`canonical`] does.
-pub fn canonical_object(map: &Map<String, Value>) -> String {
-    let sorted: BTreeMap<_, _> = map.iter().collect();
-    let members: Vec<_> =
-        sorted.into_iter().map(|(k, v)| format!("{}:{}", Value::String(k.clone()), canonical(v))).collect();
-    format!("{{{}}}", members.join(","))
+fn write_canonical_object(map: &Map<String, Value>, text: &mut Vec<u8>) {
+    let mut members: Vec<_> = map.iter().collect();
+    members.sort_unstable_by_key(|(name, _)| *name);
+    text.push(b'{');
+    for (i, (name, value)) in members.into_iter().enumerate() {
+        separate(i, text);
+        write_json(name, text);
+        text.push(b':');
+        write_canonical(value, text);
+    }
+    text.push(b'}');
+}
+
+fn separate(place: usize, text: &mut Vec<u8>) {
+    if place > 0 {
+        text.push(b',');
+    }
+}
+
+fn write_json(scalar: &impl Serialize, text: &mut Vec<u8>) {
+    // A scalar can always be written to memory.
+    _ = serde_json::to_writer(text, scalar);
 }
 
 #[cfg(test)]

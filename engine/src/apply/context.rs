@@ -1,6 +1,6 @@
 //! What an apply knows from the plan, and what it has learned since.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::configuration::leaving::LeavingNodes;
 use crate::configuration::owners::Owners;
 use crate::configuration::scope::Values;
 use crate::configuration::static_values::StaticValues;
+use crate::model::hash::{HashMap, HashSet};
 use crate::model::{Address, Departure, NodeName, Recorded};
 use crate::plan::{Change, Item, Machines, Plan};
 use crate::provider::{Action, ProviderError, ResourceType, Target};
@@ -23,7 +24,7 @@ pub(crate) struct ApplyContext {
     pub session: Session,
     /// The records before the apply, also those of instances that are not selected.
     pub records: BTreeMap<Address, Recorded>,
-    pub items: HashMap<Address, Item>,
+    pub items: HashMap<Address, Box<Item>>,
     pub values: Values,
     /// What was known when the world was read.
     pub static_values: Arc<StaticValues>,
@@ -66,7 +67,7 @@ impl ApplyContext {
     }
 
     pub fn item(&self, change: &Change) -> Option<&Item> {
-        self.items.get(&change.address)
+        self.items.get(&change.address).map(AsRef::as_ref)
     }
 
     /// Returns what a rollout of the plan selects. `None` if the manifest does not have it.

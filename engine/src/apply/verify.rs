@@ -1,11 +1,10 @@
 //! The check of a reviewed plan: an object that changed after the review is skipped.
 
-use std::collections::HashMap;
-
 use serde_json::{Map, Value as Json};
 
 use super::context::ApplyContext;
 use crate::configuration::expand::Instance;
+use crate::model::hash::HashMap;
 use crate::model::{Address, Attributes, Mark, Recorded, seal_attributes};
 use crate::plan::{Batches, Change, Difference, differences, observed_digest, path_text, read, value_at};
 use crate::provider::ReadRequest;
@@ -19,7 +18,7 @@ pub(super) async fn changed_since_review(context: &ApplyContext, events: &Events
             requests.add(&change.provider, &target, (change, request));
         }
     }
-    let mut changed = HashMap::new();
+    let mut changed = HashMap::default();
     for (change, _, reading) in read(&context.session, requests, events).await {
         // An object that cannot be read fails in its operation, with the reason.
         let Ok(observed) = reading else { continue };

@@ -10,7 +10,6 @@ mod http;
 mod origin;
 mod probe;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -22,6 +21,7 @@ use crate::configuration::expand::{CheckInstance, Expanded};
 use crate::configuration::graph::{LocalReferences, check_dependencies};
 use crate::configuration::scope::{InstanceScope, Values};
 use crate::manifest::{Condition, Manifest, Probe as ProbeBlock, ProbeKind};
+use crate::model::hash::HashSet;
 use crate::model::{Address, Attributes, CheckResult, CheckStatus, Diagnostic, Node, NodeName, conform};
 use crate::provider::{Connection, NodeNetwork, ProbeError, Target};
 use crate::session::{Event, Events};

@@ -1,7 +1,7 @@
 //! The expanded manifest: its instances, checks and rollouts. `instances.rs` builds it.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use moorfast_state::Record;
@@ -10,6 +10,7 @@ use crate::configuration::static_data::StaticData;
 use crate::configuration::static_sources::StaticSources;
 use crate::expression::{Expr, Files};
 use crate::manifest::{Check, Import, Inventory, Manifest, ModuleCall, Moved, Removed, Resource, Rollout};
+use crate::model::hash::HashMap;
 use crate::model::{Address, Attributes, Diagnostic, ModulePath, Node, NodeName, Pattern, ResourceAddress, Value};
 use crate::provider::catalog::Catalog;
 use crate::provider::{ReadRequest, ResourceType, Target, TargetKind};

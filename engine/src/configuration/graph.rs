@@ -1,6 +1,6 @@
 //! The dependency graph of instances.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::algo::{tarjan_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -11,6 +11,7 @@ use crate::configuration::scope::{InstanceScope, Referenced, Values, instance_by
 use crate::expression::{Expr, Reference, ReferenceUse};
 use crate::manifest::Condition;
 use crate::model::convert::to_text;
+use crate::model::hash::HashSet;
 use crate::model::{Address, Diagnostic, Mode, Pattern, ResourceAddress, Span, Value, error_codes, suggest};
 
 /// The dependency graph for display: nodes and edges by address.
@@ -51,7 +52,7 @@ impl Graph {
         let graph = Self { edges, vertices };
         errors.extend(graph.cycles(expanded));
         // One error for a block with many instances.
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::default();
         errors.retain(|e| seen.insert((e.summary.clone(), e.at.clone().map(|(span, _)| span))));
         if errors.is_empty() { Ok(graph) } else { Err(errors) }
     }
@@ -96,7 +97,7 @@ impl Graph {
 
     /// Returns `start` and all instances that are reachable from it.
     pub fn closure(&self, start: impl IntoIterator<Item = usize>, direction: petgraph::Direction) -> HashSet<usize> {
-        let mut found: HashSet<usize> = HashSet::new();
+        let mut found: HashSet<usize> = HashSet::default();
         let mut queue: Vec<usize> = start.into_iter().collect();
         while let Some(i) = queue.pop() {
             if found.insert(i) {
@@ -117,7 +118,7 @@ impl Graph {
         let members: HashSet<_> = component.iter().copied().collect();
         let start = component.iter().copied().min().unwrap_or_default();
         let mut path = vec![start];
-        let mut seen = HashSet::from([start]);
+        let mut seen = HashSet::from_iter([start]);
         // Follow dependencies inside the component until an instance repeats. In a component there is always a next one.
         let repeated = loop {
             let current = path[path.len() - 1];

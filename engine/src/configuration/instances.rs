@@ -1,7 +1,7 @@
 //! Expansion of blocks into instances: one for each node of `on` and each element of `for_each`, with its target and provider.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, Module, Selection, Stage};
@@ -14,6 +14,7 @@ use crate::manifest::{
     Block, Check, GateName, Import, Inventory, KEY_STORE, Manifest, Moved, Removed, Resource, StaticScope,
     check_attributes, evaluate_inventory, for_each_members, has_unknown_keys, select_nodes,
 };
+use crate::model::hash::HashMap;
 use crate::model::{
     AttributePath, Diagnostic, Mode, ModulePath, Node, NodeName, Schema, Span, Value, error_codes, suggest,
 };
@@ -137,9 +138,9 @@ impl Expanded {
             open: Vec::new(),
             unexpanded: BTreeSet::new(),
             rollouts: Vec::new(),
-            index: HashMap::new(),
-            by_resource: HashMap::new(),
-            by_node: HashMap::new(),
+            index: HashMap::default(),
+            by_resource: HashMap::default(),
+            by_node: HashMap::default(),
             stage: Stage::StaticData,
         };
         for level in expanded.static_sources.levels() {

@@ -105,6 +105,9 @@ impl LeavingNodes {
 
     /// Returns the node that leaves and to which a record belongs: the node of its target, or the one that `on` selected.
     pub fn node_of(&self, expanded: &Expanded, address: &Address, record: &Record) -> Option<&NodeName> {
+        if self.nodes.is_empty() {
+            return None;
+        }
         let known = |name: &str| self.nodes.get_key_value(&NodeName(name.to_owned())).map(|(name, _)| name);
         let is_bound = expanded.manifest.resource(&address.resource).is_some_and(|resource| resource.on.is_some());
         let of_key = || address.key.as_deref()?.split('/').next().and_then(known);

@@ -1,9 +1,9 @@
 //! The owners of objects.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::expand::Instance;
+use crate::model::hash::HashMap;
 use crate::model::{Address, Diagnostic, error_codes};
 
 /// The instance that owns each object, by target and identity. Clones share the owners until one of them claims another object.

@@ -1,6 +1,5 @@
 //! The scope of an instance: the values of the references in its expressions.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::configuration::expand::{Binding, Expanded, Module, Stage};
@@ -8,6 +7,7 @@ pub(crate) use crate::configuration::values::Values;
 use crate::expression::{Expr, Files, Reference, Scope, Unresolved};
 use crate::manifest::environment::environment_value;
 use crate::manifest::{each_value, node_value};
+use crate::model::hash::HashMap;
 use crate::model::{Address, Diagnostic, ResourceAddress, Value, ValueMap};
 
 /// The scope of the expressions of one instance.

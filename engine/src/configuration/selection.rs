@@ -1,9 +1,10 @@
 //! The nodes and instances that the rollouts of a manifest select, in rollout order.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use crate::configuration::expand::{Binding, CheckInstance, Expanded, Instance, Module, Selection};
 use crate::manifest::{Drain, GateName, Rollout, RolloutName};
+use crate::model::hash::HashMap;
 use crate::model::{Address, Diagnostic, ModulePath, NodeName, Pattern, ResourceAddress, Span, error_codes, suggest};
 
 /// A health gate of one node.
@@ -182,7 +183,7 @@ fn instances_of<'e>(expanded: &'e Expanded, gate: &GateName, node: &NodeName) ->
 }
 
 fn nodes(expanded: &Expanded, rollout: &Rollout) -> Vec<NodeName> {
-    let mut named: HashMap<&NodeName, usize> = HashMap::new();
+    let mut named: HashMap<&NodeName, usize> = HashMap::default();
     for node in rollout.nodes.iter().filter_map(|(name, _)| expanded.inventory.named(name)).flatten() {
         let place = named.len();
         named.entry(&node.name).or_insert(place);

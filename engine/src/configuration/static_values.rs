@@ -1,12 +1,11 @@
 //! The desired attributes that are known from the manifest alone, before any target is read.
 
-use std::collections::{HashMap, HashSet};
-
 use crate::configuration::evaluate::desired;
 use crate::configuration::expand::{Expanded, Instance};
 use crate::configuration::graph::Graph;
 use crate::configuration::owners::{Owners, same_object};
 use crate::configuration::scope::Values;
+use crate::model::hash::{HashMap, HashSet};
 use crate::model::{Address, Attributes, Diagnostic, Mode, Value};
 
 /// The desired attributes of each instance as known from the manifest alone. The others are unknown.
@@ -21,7 +20,7 @@ impl StaticValues {
     /// # Errors
     /// Returns all errors of the evaluation, and the objects with several owners.
     pub fn new(expanded: &Expanded, graph: &mut Graph) -> Result<Self, Vec<Diagnostic>> {
-        let mut static_values = Self { attributes: HashMap::new(), owners: Owners::default() };
+        let mut static_values = Self { attributes: HashMap::default(), owners: Owners::default() };
         let mut errors = Vec::new();
         let mut values = Values::default();
         for i in graph.waves().concat() {
@@ -108,6 +107,6 @@ pub(crate) fn with_unknown(instance: &Instance, mut attributes: Attributes) -> A
 
 /// Removes repeated errors, so that a block with many instances has one error.
 pub(crate) fn deduplicated(errors: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::default();
     errors.into_iter().filter(|e| seen.insert((e.summary.clone(), e.at.as_ref().map(|(span, _)| *span)))).collect()
 }

@@ -1,7 +1,6 @@
 //! The known attributes of instances.
 
-use std::collections::HashMap;
-
+use crate::model::hash::HashMap;
 use crate::model::{Address, Attributes, Value};
 
 /// The known attributes of each instance.

@@ -1,6 +1,6 @@
 //! The decoded state. The crate of the state stores addresses as text and machines as JSON; nothing else in the engine parses recorded addresses.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use moorfast_state::{Intent, Record, Snapshot};
 
 use super::address::{Address, ResourceAddress};
 use super::{Machine, NodeConnection, NodeName};
+use crate::model::hash::{HashMap, HashSet};
 
 /// The member of a recorded machine that has the connection to it.
 pub(crate) const CONNECTION: &str = "connection";

@@ -10,6 +10,7 @@ pub(crate) mod diagnostic;
 mod drain;
 mod error_code;
 pub mod error_codes;
+pub(crate) mod hash;
 mod machine;
 mod module_path;
 mod node;

@@ -1,7 +1,7 @@
 //! Sealed values: values as JSON for plans and records, with a mark in place of each value that must not or cannot be written.
 
 use moorfast_state::SealKey;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 use zeroize::Zeroize;
 
 use super::value::{Attributes, Value};
@@ -68,13 +68,22 @@ impl<'a> Mark<'a> {
 
 impl From<Mark<'_>> for Json {
     fn from(mark: Mark<'_>) -> Self {
-        match mark {
-            Mark::Digest(digest) => json!({ SENSITIVE_KEY: digest }),
-            Mark::Unknown { sensitive: false } => json!({ UNKNOWN_KEY: true }),
-            Mark::Unknown { sensitive: true } => json!({ UNKNOWN_KEY: true, SENSITIVE_KEY: true }),
-            Mark::Retained { sensitive: false } => json!({ RETAINED_KEY: true }),
-            Mark::Retained { sensitive: true } => json!({ RETAINED_KEY: true, SENSITIVE_KEY: true }),
+        let (key, is_also_sensitive) = match mark {
+            Mark::Digest(_) => (SENSITIVE_KEY, false),
+            Mark::Unknown { sensitive } => (UNKNOWN_KEY, sensitive),
+            Mark::Retained { sensitive } => (RETAINED_KEY, sensitive),
+        };
+        let value = match mark {
+            Mark::Digest(digest) => digest.into(),
+            Mark::Unknown { .. } | Mark::Retained { .. } => true.into(),
+        };
+        // A plan has many marks, so they are as small as they can be.
+        let mut members = Map::with_capacity(1);
+        members.insert(key.to_owned(), value);
+        if is_also_sensitive {
+            members.insert(SENSITIVE_KEY.to_owned(), true.into());
         }
+        Json::Object(members)
     }
 }
 
@@ -91,16 +100,16 @@ impl Value {
             Value::Sensitive(_) if self.is_retained() => Mark::Retained { sensitive: true }.into(),
             Value::Sensitive(_) => {
                 let mut text = moorfast_state::canonical(&self.reveal().seal(key));
-                let digest = key.digest(text.as_bytes());
+                let digest = key.digest(&text);
                 text.zeroize();
                 Mark::Digest(digest.as_str()).into()
             }
             Value::Unknown => Mark::Unknown { sensitive: false }.into(),
             Value::Retained => Mark::Retained { sensitive: false }.into(),
             Value::Null => Json::Null,
-            Value::Bool(b) => json!(b),
+            Value::Bool(b) => Json::Bool(*b),
             Value::Number(n) => Json::Number(n.clone()),
-            Value::String(text) => json!(text),
+            Value::String(text) => Json::String(text.clone()),
             Value::List(items) => items.iter().map(|v| v.seal(key)).collect(),
             Value::Map(map) => Json::Object(map.iter().map(|(k, v)| (k.clone(), v.seal(key))).collect()),
         }
@@ -138,6 +147,8 @@ pub fn unseal(sealed: &Json, stand_in: &impl Fn(Mark) -> Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -148,8 +148,6 @@ fn planned_dependencies(inputs: &Inputs, draft: &Draft, instance: &Instance) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
     use crate::model::Value;
     use crate::plan::draft::Decision;
@@ -167,7 +165,7 @@ mod tests {
     ) -> Result<(Candidate<'a>, PlanRequest), ProviderError> {
         let key = |key: fn(Address) -> ReadingKey| key(address(A));
         let readings = [(key(ReadingKey::Current), Ok(current)), (key(ReadingKey::Former), Ok(former))];
-        let mut readings = Readings(HashMap::from(readings));
+        let mut readings = Readings(readings.into_iter().collect());
         let (instance, desired) = (configuration.instance(A), configuration.desired(A));
         candidate(&configuration.inputs(), &prior(records), &Draft::default(), instance, desired, &mut readings)
     }

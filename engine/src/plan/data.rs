@@ -88,7 +88,7 @@ pub(super) fn data_digest(inputs: &Inputs, instance: &Instance, read: &Attribute
 
 /// Returns the digest of the result of a data source.
 pub(crate) fn result_digest(key: &SealKey, read: &Attributes) -> Digest {
-    key.digest(canonical_object(&seal_attributes(read, key)).as_bytes())
+    key.digest(&canonical_object(&seal_attributes(read, key)))
 }
 
 /// Returns the decision to read a data source during the apply.

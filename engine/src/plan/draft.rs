@@ -1,6 +1,6 @@
 //! The draft of a plan: the decisions so far.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use moorfast_state::Digest;
 
@@ -9,6 +9,7 @@ use super::machines::Machines;
 use super::model::{Change, Drift};
 use crate::configuration::owners::Owners;
 use crate::configuration::scope::Values;
+use crate::model::hash::{HashMap, HashSet};
 use crate::model::{Address, Attributes, Recorded};
 use crate::provider::{Action, ProviderError};
 
@@ -32,7 +33,7 @@ pub(crate) struct Draft {
     /// The place of each instance in `changes`.
     places: HashMap<Address, usize>,
     pub drift: Vec<Drift>,
-    pub items: HashMap<Address, Item>,
+    pub items: HashMap<Address, Box<Item>>,
     pub values: Values,
     /// The digest of the result of each data source that read this machine, by its address.
     pub inputs: BTreeMap<String, Digest>,
@@ -68,7 +69,7 @@ impl Draft {
             self.values.insert(address.clone(), values);
         }
         if let Some(item) = item {
-            self.items.insert(address.clone(), item);
+            self.items.insert(address.clone(), Box::new(item));
         }
         self.places.insert(address, self.changes.len());
         self.drift.extend(drift);

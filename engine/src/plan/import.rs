@@ -56,7 +56,7 @@ pub(super) fn import(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use crate::model::hash::HashMap;
 
     use super::*;
     use crate::model::Value;
@@ -68,7 +68,8 @@ mod tests {
         let configuration = Configuration::of(manifest);
         let instance = configuration.instance("mem_file.a[\"n1\"]");
         let imported = |object| {
-            let mut readings = Readings(HashMap::from([(ReadingKey::Current(instance.address.clone()), Ok(object))]));
+            let mut readings =
+                Readings(HashMap::from_iter([(ReadingKey::Current(instance.address.clone()), Ok(object))]));
             import(&configuration.inputs(), &prior([]), &Machines::default(), instance, &mut readings)
         };
         let Decision { change, item, values, .. } = imported(Some(file("/a", "theirs"))).unwrap();

@@ -1,6 +1,6 @@
 //! The machines of the nodes, which are identified before anything is compared.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use moorfast_state::Record;
 
@@ -9,6 +9,7 @@ use super::model::{PlanMode, PlanOptions};
 use super::prior::Prior;
 use super::readings::{ReadingKey, Readings};
 use super::selected::Selected;
+use crate::model::hash::HashSet;
 use crate::model::{Address, Diagnostic, Identified, Machine, NodeChange, NodeChangeKind, NodeName};
 use crate::provider::Target;
 
@@ -221,7 +222,7 @@ pub(super) fn drop_former_records(inputs: &Inputs, prior: &mut Prior, machines: 
         return again;
     }
     let expanded = inputs.expanded;
-    let mut former = HashSet::new();
+    let mut former = HashSet::default();
     prior.retain(|address, record| {
         let instance = expanded.instance(address).filter(|_| inputs.options.mode == PlanMode::Normal);
         let own_node = match inputs.target_of(address, record) {
@@ -400,7 +401,7 @@ mod tests {
         let key = ReadingKey::Current(address("t.a"));
         let read = |machines: &Machines| {
             let failed = Err(ProviderError::new(Class::Identity, "the host key changed"));
-            let mut readings = Readings([(key.clone(), failed)].into());
+            let mut readings = Readings([(key.clone(), failed)].into_iter().collect());
             machines.explain_readings(&mut readings, |_| Some(name()));
             readings.take(&key)
         };

@@ -23,7 +23,7 @@ pub(crate) fn observed_digest(observed: Option<&Observed>, key: &SealKey) -> Dig
 /// Returns the digest of observed attributes that are sealed already.
 pub(super) fn sealed_digest(sealed: Option<&Map<String, Json>>) -> Digest {
     match sealed {
-        Some(attributes) => Digest::of(canonical_object(attributes).as_bytes()),
+        Some(attributes) => Digest::of(&canonical_object(attributes)),
         None => Digest::of(b"absent"),
     }
 }

@@ -1,12 +1,13 @@
 //! The parts of the changes of a plan, and the order between them. An apply walks it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::item::Item;
 use super::model::Change;
 use super::sequence::{Part, Sequence};
 use crate::model::Address;
+use crate::model::hash::HashMap;
 
 /// The parts of the changes of a plan, and the order between them.
 ///
@@ -36,7 +37,7 @@ pub(crate) struct PlannedPart {
 }
 
 impl Order {
-    pub fn new(changes: &[Change], items: &HashMap<Address, Item>) -> Self {
+    pub fn new(changes: &[Change], items: &HashMap<Address, Box<Item>>) -> Self {
         let Sequence { parts: sequence, edges, .. } = Sequence::of(changes, items).without_cycles();
         let mut of_change = vec![0..0; changes.len()];
         for (place, (change, _)) in sequence.iter().enumerate() {

@@ -3,7 +3,7 @@
 use moorfast_state::Record;
 use petgraph::algo::toposort;
 use petgraph::graph::DiGraph;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::decide::prevented;
 use super::draft::{Decision, Draft};
@@ -18,6 +18,7 @@ use super::readings::{ReadingKey, Readings};
 use super::selected::Selected;
 use super::superseded::{self, superseded};
 use crate::configuration::expand::Expanded;
+use crate::model::hash::HashMap;
 use crate::model::{Address, Departure, Diagnostic, NodeName, Recorded};
 use crate::provider::{Action, Class, ProviderError};
 
@@ -210,9 +211,8 @@ fn dependants_first<'a>(records: BTreeMap<&'a Address, &'a Recorded>) -> Vec<(&'
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
+    use crate::model::hash::HashMap;
     use crate::plan::Machines;
     use crate::plan::samples::{Configuration, address, file, prior, recorded_file};
     use crate::provider::Observed;

@@ -1,7 +1,5 @@
 //! The pipeline of planning: from the prior state to the draft. The stages are in the other modules of this folder.
 
-use std::collections::HashSet;
-
 use super::calls;
 use super::candidates::{Candidates, candidates};
 use super::data::{DataSources, data_digest, data_sources, data_values};
@@ -23,6 +21,7 @@ use super::side_effects;
 use crate::configuration::expand::Instance;
 use crate::configuration::graph::{LocalReferences, check_dependencies};
 use crate::configuration::static_values::{deduplicated, with_unknown};
+use crate::model::hash::HashSet;
 use crate::model::{Address, Attributes, Decoded, Mode};
 use crate::provider::{ProviderError, Target};
 use crate::session::{Failure, Session};

@@ -1,6 +1,6 @@
 //! The prior state: the records of the state under their addresses in the manifest.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use moorfast_state::Record;
@@ -8,6 +8,7 @@ use moorfast_state::Record;
 use super::inputs::Inputs;
 use crate::configuration::moves;
 use crate::manifest::Moved;
+use crate::model::hash::{HashMap, HashSet};
 use crate::model::{Address, Decoded, Machine, NodeName, Recorded, decoded};
 
 /// The state before the plan.
@@ -33,6 +34,7 @@ impl Prior {
         let warning = |text| format!("the record `{text}` of the state is ignored: this is not a valid address");
         let warnings = state.invalid_records.iter().map(warning).collect();
         let mut prior = Self { machines: state.machines.clone(), warnings, ..Self::default() };
+        let mut records = Vec::with_capacity(state.records.len());
         for (address, record) in &state.records {
             // An open intent means that the operation may be done in part.
             let incomplete = record.incomplete || !record.pending.is_empty() || unfinished.contains(address);
@@ -42,11 +44,12 @@ impl Prior {
             match destination.filter(|to| to != address && !recorded.contains(to)) {
                 Some(to) => {
                     prior.moved.insert(to.clone(), address.clone());
-                    prior.records.insert(to, record);
+                    records.push((to, record));
                 }
-                None => _ = prior.records.insert(address.clone(), record),
+                None => records.push((address.clone(), record)),
             }
         }
+        prior.records = records.into_iter().collect();
         rename(&mut prior.records, &prior.moved);
         prior
     }
@@ -79,7 +82,7 @@ impl Prior {
         if orphans.is_empty() {
             return;
         }
-        let mut renamed = HashMap::new();
+        let mut renamed = HashMap::default();
         for instance in &inputs.expanded.instances {
             if self.records.contains_key(&instance.address) {
                 continue;
@@ -139,7 +142,7 @@ mod tests {
         assert_eq!(prior.records[&address("t.new")].address, "t.new");
         assert_eq!(prior.records[&address("t.user")].dependencies(), ["t.new"].map(address));
         assert_eq!(prior.records[&address("t.user")].shared().dependencies, ["t.new"]);
-        assert_eq!(prior.moved, HashMap::from([(address("t.new"), address("t.old"))]));
+        assert_eq!(prior.moved, HashMap::from_iter([(address("t.new"), address("t.old"))]));
     }
 
     #[test]

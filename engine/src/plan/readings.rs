@@ -1,8 +1,7 @@
 //! The readings: the objects that the targets have, before anything is decided.
 
-use std::collections::HashMap;
-
 use crate::model::Address;
+use crate::model::hash::HashMap;
 use crate::provider::{Observed, ProviderError};
 
 /// The key of a reading.

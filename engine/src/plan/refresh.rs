@@ -64,7 +64,7 @@ fn unreadable(inputs: &Inputs, address: &Address, record: &Record) -> ProviderEr
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use crate::model::hash::HashMap;
 
     use super::*;
     use crate::plan::samples::{Configuration, address, file, prior, recorded_file};
@@ -78,7 +78,7 @@ mod tests {
         let record = recorded_file(A, "/a", "recorded");
         let refreshed = |observed: Option<Observed>| {
             let prior = prior([record.clone()]);
-            let mut readings = Readings(HashMap::from([(ReadingKey::Current(address(A)), Ok(observed))]));
+            let mut readings = Readings(HashMap::from_iter([(ReadingKey::Current(address(A)), Ok(observed))]));
             let recorded = &prior.records[&address(A)];
             refresh(&configuration.inputs(), &prior, &address(A), recorded, &mut readings).unwrap()
         };

@@ -1,15 +1,16 @@
 //! Replacements that create the new object before the old one is destroyed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::item::Item;
 use super::model::Change;
 use super::sequence::Sequence;
 use crate::model::Address;
+use crate::model::hash::HashMap;
 use crate::provider::Action;
 
 /// Propagates `create_before_destroy` to dependencies, and drops it where the order is impossible.
-pub(super) fn order_replacements(changes: &mut [Change], items: &HashMap<Address, Item>) {
+pub(super) fn order_replacements(changes: &mut [Change], items: &HashMap<Address, Box<Item>>) {
     let is_first = |change: &Change| change.action == Action::ReplaceCreateFirst;
     if !changes.iter().any(is_first) {
         return;
@@ -33,7 +34,7 @@ pub(super) fn order_replacements(changes: &mut [Change], items: &HashMap<Address
 ///
 /// The old object of a dependant uses the old object of its dependency. It is destroyed only after the new dependant was created from the new dependency, so
 /// both objects of the dependency must exist at the same time.
-fn propagate_create_first(changes: &mut [Change], items: &HashMap<Address, Item>) {
+fn propagate_create_first(changes: &mut [Change], items: &HashMap<Address, Box<Item>>) {
     let places: HashMap<Address, usize> =
         changes.iter().enumerate().map(|(i, change)| (change.address.clone(), i)).collect();
     let keeps_old_object = Sequence::of(changes, items).keeps_old_object;
@@ -56,7 +57,7 @@ fn propagate_create_first(changes: &mut [Change], items: &HashMap<Address, Item>
 }
 
 /// Whether the old and the new object of a replacement can exist at the same time.
-fn can_be_created_first(change: &Change, items: &HashMap<Address, Item>) -> bool {
+fn can_be_created_first(change: &Change, items: &HashMap<Address, Box<Item>>) -> bool {
     let item = items.get(&change.address);
     change.action == Action::Replace && item.is_some_and(|item| item.former.is_some() && !item.displaced)
 }
@@ -69,16 +70,16 @@ mod tests {
     use crate::provider::Observed;
 
     /// Returns the item of a replacement by an object with another identity.
-    fn renamed(name: &str, dependencies: &[&str]) -> (Address, Item) {
+    fn renamed(name: &str, dependencies: &[&str]) -> (Address, Box<Item>) {
         let mut record = record(name, dependencies);
         record.identity = format!("old {name}");
         let item =
             Item { recorded: Some(Recorded::from(record)), former: Some(Observed::default()), ..Item::default() };
-        (address(name), item)
+        (address(name), Box::new(item))
     }
 
-    fn actions<const N: usize>(mut changes: Vec<Change>, items: [(Address, Item); N]) -> Vec<(Action, usize)> {
-        order_replacements(&mut changes, &items.into());
+    fn actions<const N: usize>(mut changes: Vec<Change>, items: [(Address, Box<Item>); N]) -> Vec<(Action, usize)> {
+        order_replacements(&mut changes, &items.into_iter().collect());
         changes.iter().map(|change| (change.action, change.notes.len())).collect()
     }
 
@@ -101,7 +102,7 @@ mod tests {
             observed: Some(Observed::default()),
             ..Item::default()
         };
-        let items = [(address("t.a"), same), renamed("t.b", &["t.a"])];
+        let items = [(address("t.a"), Box::new(same)), renamed("t.b", &["t.a"])];
         assert_eq!(actions(changes, items), [(Action::Replace, 0), (Action::Replace, 1)]);
     }
 

@@ -1,6 +1,6 @@
 //! The rollouts of a plan: the nodes that are changed one after the other, and their order.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::DiGraph;
@@ -11,6 +11,7 @@ use super::order::Order;
 use super::planned_rollout::{NodeDrain, PlannedRollout, RolledNode};
 use crate::configuration::expand::{Expanded, Instance, Selection};
 use crate::configuration::selection::Gate;
+use crate::model::hash::{HashMap, HashSet};
 use crate::model::{Address, Diagnostic, NodeName};
 use crate::provider::{Action, Target};
 

@@ -1,12 +1,13 @@
 //! The part of the manifest and of the state that `--target` and `--exclude` select.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::inputs::Inputs;
 use super::model::{PlanMode, PlanOptions};
 use super::prior::Prior;
 use crate::configuration::expand::{Expanded, Instance};
 use crate::configuration::graph::Graph;
+use crate::model::hash::{HashMap, HashSet};
 use crate::model::{Address, Pattern, Recorded};
 
 /// The selected instances and records.
@@ -14,16 +15,18 @@ pub(super) struct Selected<'a> {
     expanded: &'a Expanded,
     mode: PlanMode,
     instances: BTreeSet<usize>,
-    /// The records that are removed if the manifest has no such instance, or if everything is destroyed.
-    removable: HashSet<Address>,
+    /// The records that are removed if the manifest has no such instance, or if everything is destroyed. `None` for all records.
+    removable: Option<HashSet<Address>>,
 }
 
 impl<'a> Selected<'a> {
     pub fn of(inputs: &Inputs<'a>, prior: &Prior) -> Self {
         let Inputs { expanded, graph, options, .. } = *inputs;
         let (instances, removable) = match options.imports {
-            true => (unrecorded(expanded, prior, options), HashSet::new()),
-            false => (instances(expanded, graph, options), removable(&prior.records, options)),
+            true => (unrecorded(expanded, prior, options), Some(HashSet::default())),
+            false => {
+                (instances(expanded, graph, options), options.is_partial().then(|| removable(&prior.records, options)))
+            }
         };
         Self { expanded, mode: options.mode, instances, removable }
     }
@@ -43,11 +46,11 @@ impl<'a> Selected<'a> {
         instances.into_iter().filter(|i| self.instances.contains(i)).map(|i| &self.expanded.instances[i])
     }
 
-    /// Whether this instance of the manifest, or this record, is selected.
+    /// Whether the instance of a record, or else the record, is selected.
     pub fn contains(&self, address: &Address) -> bool {
         match self.expanded.index.get(address) {
             Some(i) if self.mode != PlanMode::Destroy => self.instances.contains(i),
-            _ => self.removable.contains(address),
+            _ => self.removable.as_ref().is_none_or(|removable| removable.contains(address)),
         }
     }
 }
@@ -82,11 +85,8 @@ fn instances(expanded: &Expanded, graph: &Graph, options: &PlanOptions) -> BTree
 /// Returns the records that are selected for removal. The dependants of a target are removed with it, and the dependencies of an excluded record are kept
 /// with it.
 fn removable(records: &BTreeMap<Address, Recorded>, options: &PlanOptions) -> HashSet<Address> {
-    if !options.is_partial() {
-        return records.keys().cloned().collect();
-    }
-    let mut needs: HashMap<Address, Vec<Address>> = HashMap::new();
-    let mut needed_by: HashMap<Address, Vec<Address>> = HashMap::new();
+    let mut needs: HashMap<Address, Vec<Address>> = HashMap::default();
+    let mut needed_by: HashMap<Address, Vec<Address>> = HashMap::default();
     for (address, record) in records {
         for needed in record.dependencies() {
             needs.entry(address.clone()).or_default().push(needed.clone());
@@ -110,7 +110,7 @@ fn removable(records: &BTreeMap<Address, Recorded>, options: &PlanOptions) -> Ha
 
 /// Returns `start` and everything reachable from it.
 fn reached(start: Vec<Address>, edges: &HashMap<Address, Vec<Address>>) -> HashSet<Address> {
-    let mut reached = HashSet::new();
+    let mut reached = HashSet::default();
     let mut queue = start;
     while let Some(address) = queue.pop() {
         if reached.insert(address.clone()) {

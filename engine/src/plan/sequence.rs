@@ -2,7 +2,7 @@
 //!
 //! The old objects of dependants are destroyed first, then the old object, then the new objects are created in the order of their dependencies.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use moorfast_state::Record;
 use petgraph::algo::{has_path_connecting, tarjan_scc};
@@ -10,6 +10,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::item::Item;
 use super::model::Change;
+use crate::model::hash::{HashMap, HashSet};
 use crate::model::{Address, Recorded, ResourceAddress};
 use crate::provider::Action;
 
@@ -66,14 +67,14 @@ pub(crate) struct Sequence {
 type Object<'a> = (&'a str, &'a str);
 
 impl Sequence {
-    pub fn of(changes: &[Change], items: &HashMap<Address, Item>) -> Self {
+    pub fn of(changes: &[Change], items: &HashMap<Address, Box<Item>>) -> Self {
         let claimed: HashSet<(&str, Object)> = changes
             .iter()
             .filter(|change| change.after.is_some())
             .filter_map(|change| Some((change.resource_type.as_str(), object_of(change)?)))
             .collect();
         let empty = Item::default();
-        let item = |change: &Change| items.get(&change.address).unwrap_or(&empty);
+        let item = |change: &Change| items.get(&change.address).map_or(&empty, AsRef::as_ref);
         let keeps_old_object: Vec<bool> = changes
             .iter()
             .map(|change| {
@@ -158,7 +159,7 @@ fn parts_of(change: &Change, item: &Item, keeps_old_object: bool, displaced_firs
 /// The indexes of the parts.
 struct Places<'a> {
     changes: &'a [Change],
-    items: &'a HashMap<Address, Item>,
+    items: &'a HashMap<Address, Box<Item>>,
     of_address: HashMap<&'a Address, usize>,
     /// The part that creates or changes the object of each change.
     makes: Vec<Option<usize>>,
@@ -175,7 +176,7 @@ struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    fn of(changes: &'a [Change], items: &'a HashMap<Address, Item>) -> Self {
+    fn of(changes: &'a [Change], items: &'a HashMap<Address, Box<Item>>) -> Self {
         let records = changes.iter().filter_map(|change| items.get(&change.address)?.recorded.as_ref());
         Self {
             changes,
@@ -185,13 +186,13 @@ impl<'a> Places<'a> {
             makes: vec![None; changes.len()],
             removals: vec![Vec::new(); changes.len()],
             has_removals: false,
-            leaving: HashMap::new(),
-            removers: HashMap::new(),
+            leaving: HashMap::default(),
+            removers: HashMap::default(),
         }
     }
 
     fn item(&self, i: usize) -> Option<&'a Item> {
-        self.items.get(&self.changes[i].address)
+        self.items.get(&self.changes[i].address).map(AsRef::as_ref)
     }
 
     fn enter(&mut self, i: usize, part: Part, place: usize) {
@@ -291,7 +292,7 @@ impl<'a> Places<'a> {
         if !self.has_removals {
             return parts;
         }
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::default();
         let mut queue = addresses;
         while let Some(address) = queue.pop() {
             if !seen.insert(address.clone()) {
@@ -336,7 +337,7 @@ impl<'a> Places<'a> {
         if !self.items.get(&change.address).is_some_and(|item| item.displaced) {
             return false;
         }
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::default();
         let mut queue: Vec<Address> =
             self.owner(change).into_iter().flat_map(Recorded::dependencies).cloned().collect();
         while let Some(address) = queue.pop() {

@@ -32,14 +32,15 @@ pub(super) fn triggers(
     instance: &Instance,
     patterns: &[(Pattern, Span)],
 ) -> Vec<Trigger> {
-    let recorded = prior.records.get(&instance.address);
+    // Most instances watch nothing.
+    let recorded = || prior.records.get(&instance.address);
     let watched = patterns.iter().filter_map(|(p, _)| matching(inputs.expanded, p, &instance.binding)).flatten();
     let changed = |address: Address| {
         let resource_type = inputs.expanded.instance(&address).map(|watched| watched.resource_type.as_ref());
         if draft.change(&address).is_some_and(|change| is_seen_by_others(change, resource_type)) {
             return Some(Trigger { address, pending: false });
         }
-        let seen = recorded?.triggers.get(&address.to_string())?;
+        let seen = recorded()?.triggers.get(&address.to_string())?;
         let after = attributes_after(inputs, prior, draft, &address)?;
         // Earlier versions took the digest of all attributes.
         let is_same = *seen == watched_digest(&after, resource_type) || *seen == watched_digest(&after, None);
@@ -72,7 +73,7 @@ pub(crate) fn watched_digest(attributes: &Map<String, Json>, resource_type: Opti
     if !attributes.keys().all(|name| is_seen(name)) {
         seen.to_mut().retain(|name, _| is_seen(name));
     }
-    Digest::of(canonical_object(&seen).as_bytes())
+    Digest::of(&canonical_object(&seen))
 }
 
 fn attribute<'t>(resource_type: Option<&'t dyn ResourceType>, name: &str) -> Option<&'t Attribute> {

@@ -9,7 +9,8 @@ use crate::provider::{Provider, ResourceType};
 /// The resource types and data sources of all providers, by name.
 #[derive(Clone)]
 pub(crate) struct Catalog {
-    entries: BTreeMap<(Mode, String), Entry>,
+    managed: BTreeMap<&'static str, Entry>,
+    data: BTreeMap<&'static str, Entry>,
     providers: BTreeMap<&'static str, Arc<dyn Provider>>,
 }
 
@@ -22,32 +23,35 @@ pub(crate) struct Entry {
 
 impl Catalog {
     pub fn new(providers: &[Arc<dyn Provider>]) -> Self {
-        let mut entries = BTreeMap::new();
+        let (mut managed, mut data) = (BTreeMap::new(), BTreeMap::new());
         for provider in providers {
-            let managed = provider.resource_types().into_iter().map(|t| (Mode::Managed, t));
-            let data = provider.data_sources().into_iter().map(|t| (Mode::Data, t));
-            for (mode, resource_type) in managed.chain(data) {
-                let key = (mode, resource_type.name().to_owned());
-                entries.insert(key, Entry { provider: provider.clone(), resource_type });
-            }
+            let entry = |t: Arc<dyn ResourceType>| (t.name(), Entry { provider: provider.clone(), resource_type: t });
+            managed.extend(provider.resource_types().into_iter().map(entry));
+            data.extend(provider.data_sources().into_iter().map(entry));
         }
-        Self { entries, providers: providers.iter().map(|p| (p.name(), p.clone())).collect() }
+        Self { managed, data, providers: providers.iter().map(|p| (p.name(), p.clone())).collect() }
+    }
+
+    fn of_mode(&self, mode: Mode) -> &BTreeMap<&'static str, Entry> {
+        match mode {
+            Mode::Managed => &self.managed,
+            Mode::Data => &self.data,
+        }
     }
 
     /// Returns the type of the resource `address`.
     pub fn find(&self, address: &ResourceAddress) -> Option<&Entry> {
-        self.entries.get(&(address.mode, address.resource_type.clone()))
+        self.of_mode(address.mode).get(address.resource_type.as_str())
     }
 
     /// Returns the resource type with this name, for example that of a record. `None` if no provider has it.
     pub fn resource_type(&self, name: &str) -> Option<&Arc<dyn ResourceType>> {
-        self.entries.get(&(Mode::Managed, name.to_owned())).map(|entry| &entry.resource_type)
+        self.managed.get(name).map(|entry| &entry.resource_type)
     }
 
     /// Returns the most similar name of a type of this mode.
     pub fn suggest(&self, mode: Mode, name: &str) -> Option<String> {
-        let names = self.entries.keys().filter(|(m, _)| *m == mode).map(|(_, n)| n.as_str());
-        nearest(name, names).map(str::to_owned)
+        nearest(name, self.of_mode(mode).keys().copied()).map(str::to_owned)
     }
 
     /// Returns the provider of a provider instance: `kubernetes` for `kubernetes.prod`.

@@ -1,6 +1,6 @@
 //! Plans of a workspace: new plans, and saved plans that are applied.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -14,6 +14,7 @@ use crate::configuration::expand::{Binding, Expanded};
 use crate::configuration::leaving::LeavingNodes;
 use crate::configuration::moves;
 use crate::configuration::scope::{InstanceScope, Values};
+use crate::model::hash::{HashMap, HashSet};
 use crate::model::{
     Address, CheckResult, Decoded, Departure, Diagnostic, LeavingNode, NodeChange, NodeName, Pattern, Value,
     error_codes, suggest,
@@ -308,7 +309,7 @@ fn one_line(warning: &Diagnostic) -> String {
 fn unapproved(expanded: &Expanded, machines: &Machines, plan: &Plan) -> HashMap<Address, NodeName> {
     // A destroy does nothing on such a node: the objects are gone with the old machine, and their records are removed.
     if plan.options.mode == PlanMode::Destroy {
-        return HashMap::new();
+        return HashMap::default();
     }
     let of_change = |change: &Change| {
         let node = match expanded.instance(&change.address) {

@@ -1,6 +1,6 @@
 //! Writes to the state without operations.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
@@ -10,6 +10,7 @@ use moorfast_state::{Intent, Outcome, Output, Record, StateError};
 use super::operations::Journal;
 use crate::apply::context::ApplyContext;
 use crate::model::decoded::CONNECTION;
+use crate::model::hash::{HashMap, HashSet};
 use crate::model::{Address, Attributes, Machine, Node, NodeConnection, NodeName, seal_attributes};
 use crate::plan::{Change, PlanMode};
 use crate::provider::Action;

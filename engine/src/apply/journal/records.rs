@@ -1,6 +1,6 @@
 //! The records of instances, and how the results of operations change them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use super::provisional_attributes::provisional_attributes;
 use crate::apply::context::ApplyContext;
 use crate::configuration::expand::Instance;
 use crate::configuration::graph::matching;
+use crate::model::hash::{HashMap, HashSet};
 use crate::model::{Address, Attributes, seal_attributes};
 use crate::plan::order::PlannedPart;
 use crate::plan::sequence::OldObject;

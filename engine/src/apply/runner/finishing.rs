@@ -1,6 +1,6 @@
 //! The steps after the last operation: machines, reported attributes and outputs are recorded, and checks are evaluated.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use moorfast_state::Output;
 
@@ -10,6 +10,7 @@ use crate::apply::journal::Journal;
 use crate::apply::report::Report;
 use crate::check::{Checks, When};
 use crate::configuration::scope::InstanceScope;
+use crate::model::hash::HashSet;
 use crate::model::{Address, Value};
 use crate::plan::PlanMode;
 use crate::session::{Events, Interrupt};

@@ -15,7 +15,7 @@ mod unselected;
 
 pub(super) use opening::open;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use moorfast_state::StateError;
@@ -35,6 +35,7 @@ use super::journal::{Journal, OpenOperation};
 use super::report::{ChangeResult, Report};
 use super::schedule::{Call, ChangeProgress, NodeTurn, Schedule, Skipped, Step};
 use crate::configuration::graph::provider_dependencies;
+use crate::model::hash::{HashMap, HashSet};
 use crate::model::{Address, Attributes};
 use crate::plan::Change;
 use crate::plan::order::PlannedPart;
@@ -77,7 +78,7 @@ impl<'a> Runner<'a> {
         events: &'a Events,
         interrupt: &'a Interrupt,
     ) -> Self {
-        let mut reporter = Reporter::new(events);
+        let mut reporter = Reporter::new(events, context.plan.changes.len());
         let nodes = context.plan.rollouts.iter().flat_map(|rollout| &rollout.nodes);
         reporter.report.out_of_service = nodes.filter(|node| node.was_drained).map(|node| node.name.clone()).collect();
         Self {
@@ -87,9 +88,9 @@ impl<'a> Runner<'a> {
             journal,
             interrupt,
             lost,
-            cleared: HashSet::new(),
+            cleared: HashSet::default(),
             calls: RunningCalls::new(),
-            first_parts: HashMap::new(),
+            first_parts: HashMap::default(),
             drains: Drains::new(interrupt.stop.clone()),
             gates: Gates::new(events.clone(), interrupt.stop.clone()),
             explanations: Explanations::new(interrupt.cancel.clone()),

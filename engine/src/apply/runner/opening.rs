@@ -1,6 +1,5 @@
 //! The steps before the first operation: the state is brought up to date, and the objects of replaced machines are removed from clusters.
 
-use std::collections::HashSet;
 use std::time::Instant;
 
 use moorfast_state::{Outcome, StateError};
@@ -10,6 +9,7 @@ use super::requests::deletion;
 use crate::apply::context::ApplyContext;
 use crate::apply::journal::{Journal, Recovered};
 use crate::model::Address;
+use crate::model::hash::HashSet;
 use crate::plan::{PlanMode, Reason};
 use crate::provider::{Action, Applied, Operation, ProviderError, Target};
 use crate::session::{Event, Events, Interrupt};
@@ -77,7 +77,7 @@ async fn remove_objects_of_former_machines(
     interrupt: &Interrupt,
 ) -> Result<HashSet<usize>, StateError> {
     let former: Vec<_> = (0..context.plan.changes.len()).rev().filter(|i| is_of_former_machine(context, *i)).collect();
-    let mut cleared = HashSet::new();
+    let mut cleared = HashSet::default();
     for i in former {
         if interrupt.stop.is_cancelled() {
             break;

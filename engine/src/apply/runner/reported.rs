@@ -1,7 +1,5 @@
 //! What unchanged objects report about changed ones: read again after the last operation.
 
-use std::collections::HashSet;
-
 use moorfast_state::StateError;
 use serde_json::{Map, Value as Json};
 
@@ -10,6 +8,7 @@ use crate::apply::journal::Journal;
 use crate::apply::report::Report;
 use crate::apply::verify::request;
 use crate::model::Address;
+use crate::model::hash::HashSet;
 use crate::plan::{Batches, Change, read};
 use crate::provider::Action;
 use crate::session::Events;

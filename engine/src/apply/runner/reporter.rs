@@ -19,8 +19,8 @@ pub(super) struct Reporter<'a> {
 }
 
 impl<'a> Reporter<'a> {
-    pub fn new(events: &'a Events) -> Self {
-        Self { events, report: Report::default() }
+    pub fn new(events: &'a Events, changes: usize) -> Self {
+        Self { events, report: Report { outcomes: Vec::with_capacity(changes), ..Report::default() } }
     }
 
     /// Reports that the operation on a change starts.

@@ -117,7 +117,7 @@ fn make(context: &mut ApplyContext, i: usize) -> Result<Prepared, Vec<Diagnostic
         }
     }
     let none = Item::default();
-    let item = items.get(&change.address).unwrap_or(&none);
+    let item = items.get(&change.address).map_or(&none, AsRef::as_ref);
     let desired = expanded.ignoring(instance, desired, item.observed.as_ref());
     let updates = match change.action {
         Action::Update => true,

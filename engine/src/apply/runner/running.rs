@@ -1,12 +1,12 @@
 //! The provider calls that run in the background.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::call::{Destination, Request, perform, unreported};
 use crate::apply::schedule::Call;
+use crate::model::hash::HashMap;
 use crate::provider::{Applied, ProviderError};
 
 /// The provider calls that run in the background. Each request belongs to a `T` and has exactly one result, whatever the provider does.
@@ -38,7 +38,7 @@ enum Message {
 impl<T> RunningCalls<T> {
     pub fn new() -> Self {
         let (sender, receiver) = unbounded_channel();
-        Self { requests: HashMap::new(), count: 0, sender, receiver }
+        Self { requests: HashMap::default(), count: 0, sender, receiver }
     }
 
     /// Starts a call. Without a destination, its requests fail.

@@ -1,8 +1,9 @@
 //! The progress of rollouts: a few nodes at a time, and no further node after a failure.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::model::NodeName;
+use crate::model::hash::HashMap;
 use crate::plan::order::Order;
 use crate::plan::{Change, NodeDrain, PlannedRollout, arrange};
 use crate::provider::Action;
@@ -104,7 +105,7 @@ impl Rollouts {
     pub fn new(plans: &[PlannedRollout], changes: &[Change], order: &Order) -> Self {
         let places: HashMap<_, usize> = changes.iter().enumerate().map(|(i, c)| (&c.address, i)).collect();
         let mut rollouts =
-            Self { states: Vec::new(), groups: Vec::new(), held_by: HashMap::new(), part_of: HashMap::new() };
+            Self { states: Vec::new(), groups: Vec::new(), held_by: HashMap::default(), part_of: HashMap::default() };
         let mut members: Vec<Vec<usize>> = Vec::new();
         for (rollout, plan) in plans.iter().enumerate() {
             let mut waiting = VecDeque::new();
@@ -147,7 +148,7 @@ impl Rollouts {
 
     /// Adds data to groups: a group is complete only after the data that depends on its changes alone was read, because its checks may use the data.
     fn take_in_data(&mut self, members: &[&[usize]], changes: &[Change], order: &Order) {
-        let mut read_after: HashMap<usize, BTreeSet<usize>> = HashMap::new();
+        let mut read_after: HashMap<usize, BTreeSet<usize>> = HashMap::default();
         for (group, work) in members.iter().enumerate() {
             let mut seen = BTreeSet::new();
             let mut queue = work.to_vec();

@@ -1,6 +1,6 @@
 //! The laws of the schedule, tested on generated plans and generated courses of a run.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use petgraph::algo::toposort;
@@ -10,6 +10,7 @@ use proptest::sample::Index;
 use serde_json::json;
 
 use super::*;
+use crate::model::hash::HashMap;
 use crate::model::{Address, NodeName, Recorded};
 use crate::plan::sequence::{OldObject, Part};
 use crate::plan::{Item, NodeDrain, RolledNode, arrange};
@@ -45,7 +46,7 @@ struct Fleet {
 /// What a schedule is made of.
 struct Input {
     changes: Vec<Change>,
-    items: HashMap<Address, Item>,
+    items: HashMap<Address, Box<Item>>,
     rollout: Option<PlannedRollout>,
     limits: Limits,
     refused: Vec<bool>,
@@ -113,7 +114,8 @@ impl Fleet {
 
     fn input(&self) -> Input {
         let changes: Vec<Change> = self.sketches.iter().enumerate().map(|(i, sketch)| sketch.change(i)).collect();
-        let items = self.sketches.iter().enumerate().map(|(i, sketch)| (address(i), sketch.item(i))).collect();
+        let items =
+            self.sketches.iter().enumerate().map(|(i, sketch)| (address(i), Box::new(sketch.item(i)))).collect();
         let rollout = self.rollout(&changes, &Order::new(&changes, &items));
         let refused = self.sketches.iter().map(|sketch| sketch.is_refused).collect();
         Input { changes, items, rollout, limits: self.limits, refused }

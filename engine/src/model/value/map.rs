@@ -168,6 +168,8 @@ impl Extend<(String, Value)> for ValueMap {
                 }
                 is_same
             });
+            // Attributes are extended by values of the same names, and stay in memory.
+            own.shrink_to_fit();
         }
     }
 }
