@@ -169,8 +169,10 @@ impl Source {
             let invalid = |error| format!("[providers.kubernetes] `{url}` is not the URL of a server: {error}");
             let parsed = url.parse().map_err(|error: InvalidUri| ProviderError::new(Class::Invalid, invalid(error)));
             let cluster_url: Uri = parsed?;
-            let proxy_url = environment_proxy(&cluster_url).map_err(|error| kubeconfig_error(&error))?;
-            Ok(Config { cluster_url, proxy_url, ..config.clone() })
+            let mut config = config.clone();
+            config.proxy_url = environment_proxy(&cluster_url).map_err(|error| kubeconfig_error(&error))?;
+            config.cluster_url = cluster_url;
+            Ok(config)
         };
         named.urls.iter().map(of).collect()
     }

@@ -116,7 +116,11 @@ mod tests {
     }
 
     fn servers(urls: &[&String]) -> Servers {
-        let client = |url: &&String| Client::try_from(Config::new(url.parse().unwrap())).unwrap();
+        let client = |url: &&String| {
+            let mut config = Config::new(url.parse().unwrap());
+            config.default_retry = false;
+            Client::try_from(config).unwrap()
+        };
         Servers::new(ServerUrls::new(urls.iter().map(ToString::to_string)), urls.iter().map(client))
     }
 

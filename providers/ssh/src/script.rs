@@ -26,13 +26,13 @@ use zeroize::{Zeroize, Zeroizing};
 /// | `kind PATH` | sets `K` to what is at the path, in the words of `stat` (`symbolic link`), or `absent` |
 /// | `create_temporary DIRECTORY` | sets `T` to a new empty file there, which is removed when the section ends; `mv -fT -- "$T" PATH` keeps it |
 ///
-/// A section runs under `set -e`. It may set any variable except `N`, `MACHINE` and `MOORFAST_RUN`; the functions change `E`, `K`, `T`, `LEFT`, `OWNER` and
+/// A section runs under `set -e`. It may set any variable except `N`, `MACHINE` and `MOORFAST_RUN`; the functions change `E`, `K`, `T`, `LEFT`, `OWNER`, `STAT` and
 /// the descriptor 6. An operation and the own reading of its type are one section: what the first sets, the second sees.
 ///
 /// `create_temporary` chooses the name of its file before the file exists, so that the file is removed whenever the script ends. In a directory of another user,
 /// that user may replace the file by a link at any moment: `open_temporary` does the same for a file that is written and changed only through descriptor 6. `open_existing` opens
 /// the existing object at a path there, and no link.
-/// The name of a temporary file contains the machine and the pid of the script, so that `remove_stale` finds the files of killed scripts. Files of an older moorfast are removed by age.
+/// The name of a temporary file contains the machine and the pid of the script, so that `remove_stale` finds the files of killed scripts. It waits up to 5 seconds for a script that is about to end, because the client that started it is gone. Files of an older moorfast are removed by age.
 /// `watch` ends every process that the script started when moorfast goes away, which closes descriptor 3. `find_started` collects these processes in `S`, also in other
 /// sessions and after their parents have ended: the process group, every process that inherited `MOORFAST_RUN`, and their descendants. As root, `contain` puts the script into a
 /// cgroup of its own, which also has the processes without any of these marks; `leave_cgroup` removes it at the end of the script, with the empty ones of daemons that have ended since. `end_all` signals the main shell first: otherwise
@@ -51,7 +51,7 @@ pub(crate) fn quote_all<'a>(words: impl IntoIterator<Item = &'a str>) -> String 
 
 /// Returns shell that runs a line of the manifest. It needs a subshell of its own: a mistake in the line ends only that, and the line does not see the functions of the script.
 pub(crate) fn user_command(line: &str) -> String {
-    const FUNCTIONS: &str = "contain leave_cgroup find_started end_all watch begin end_answer on_machine finish field blob report note fail kind remove_stale open_temporary create_temporary open_existing";
+    const FUNCTIONS: &str = "contain leave_cgroup find_started end_all watch begin end_answer on_machine finish field blob report note fail kind is_orphan await_end remove_stale open_temporary create_temporary open_existing";
     format!("set +e; unset -f {FUNCTIONS}; eval {}", quote(line))
 }
 

@@ -1287,8 +1287,10 @@ async fn the_next_write_removes_the_temporary_files_of_a_killed_upload() {
         return eprintln!("skipped: this machine has no machine-id");
     }
     let own = std::process::id();
+    let orphan = Command::new("sh").args(["-c", "sleep 2 >/dev/null & echo $!"]).output().unwrap();
+    let of_ending = format!(".moorfast-{machine}-{}.abcdefgh", String::from_utf8(orphan.stdout).unwrap().trim());
     let of_dead = format!(".moorfast-{machine}-4294967295.abcdefgh");
-    let names = [&of_dead, ".moorfast-abcdefgh"];
+    let names = [of_dead.as_str(), &of_ending, ".moorfast-abcdefgh"];
     let kept = [
         format!(".moorfast-{machine}-{own}.abcdefgh"),
         ".moorfast-archive-x".to_owned(),

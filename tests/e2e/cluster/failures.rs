@@ -58,8 +58,9 @@ impl Site {
                 let address = check["address"].as_str().unwrap();
                 let problems = || check["problems"].as_array().into_iter().flatten().filter_map(Json::as_str);
                 // A probe from several machines is one check.
-                let is_only_from =
-                    |node| problems().next().is_some() && problems().all(|p| p.starts_with(&format!("from {node}: ")));
+                let is_only_from = |node: &str| {
+                    problems().next().is_some() && problems().all(|p| p.starts_with(&format!("from {node}: ")))
+                };
                 let is_of = |node: &str| address.contains(node) || is_only_from(node);
                 stopped.iter().any(|(program, node)| address.contains(program) && is_of(node))
             };

@@ -71,6 +71,14 @@ kind() {
     *) fail denied "$K" ;;
   esac
 }
+is_orphan() {
+  read -r STAT < "/proc/$1/stat" || return 1
+  set -- ${STAT##*) }
+  [ "$2" != 1 ] || return 0
+  read -r STAT < "/proc/$2/stat" || return 1
+  case $STAT in *' (sudo) '*) is_orphan "$2" ;; *) return 1 ;; esac
+} 2>/dev/null
+await_end() { for _ in 1 2 3 4 5 6 7 8 9 10; do [ -d "/proc/$1" ] || return 0; sleep 0.5; done; }
 remove_stale() {
   for LEFT in "$1"/.moorfast-????????; do
     [ ! -f "$LEFT" ] || [ -L "$LEFT" ] || find "$LEFT" -mmin +1440 -exec rm -f -- {} +
@@ -79,6 +87,7 @@ remove_stale() {
   for LEFT in "$1/.moorfast-$MACHINE-"*.????????; do
     OWNER=${LEFT##*/.moorfast-"$MACHINE"-}; OWNER=${OWNER%.*}
     case $OWNER in ''|*[!0-9]*) continue ;; esac
+    if [ -d "/proc/$OWNER" ] && is_orphan "$OWNER"; then await_end "$OWNER"; fi
     if [ -L "$LEFT" ] || [ -d "/proc/$OWNER" ]; then continue; fi
     if [ -f "$LEFT" ]; then rm -f -- "$LEFT"; fi
     # The file shows that no other directory was moved here.
