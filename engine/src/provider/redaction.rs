@@ -120,7 +120,7 @@ impl Hidden {
     }
 
     /// Returns the same text, recognized only as a whole word.
-    fn as_word(self) -> Self {
+    fn only_as_word(self) -> Self {
         let occurs = if self.occurs == Occurs::Anywhere { Occurs::AsWord } else { self.occurs };
         Self { occurs, ..self }
     }
@@ -185,7 +185,7 @@ fn texts_in(value: &Value) -> Vec<&str> {
 fn value_inside(text: &str) -> Vec<Hidden> {
     match text.chars().count() {
         ..ANYWHERE_MIN => Vec::new(),
-        ANYWHERE_MIN..PART_MIN => Hidden::new(text).map(Hidden::as_word).into_iter().collect(),
+        ANYWHERE_MIN..PART_MIN => Hidden::new(text).map(Hidden::only_as_word).into_iter().collect(),
         _ => forms(text),
     }
 }
