@@ -140,7 +140,8 @@ fn anchors(page: &str) -> Vec<String> {
 #[test]
 fn every_page_is_in_the_book() {
     const ADDED: [&str; 6] = ["data", "decisions", "errors", "providers", "resources", "SUMMARY.md"];
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = root.join("docs");
     let summary = fs::read_to_string(docs.join("SUMMARY.md")).unwrap();
     let pages = walk(&docs).into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "md"));
     for page in pages {
@@ -151,6 +152,11 @@ fn every_page_is_in_the_book() {
             "{} is not in SUMMARY.md",
             page.display()
         );
+    }
+    let examples = fs::read_dir(root.join("examples")).unwrap().map(|entry| entry.unwrap().path().join("README.md"));
+    for page in examples.filter(|page| page.exists()) {
+        let link = format!("(../{})", page.strip_prefix(root).unwrap().display());
+        assert!(summary.contains(&link), "{link} is not in SUMMARY.md");
     }
 }
 
