@@ -56,10 +56,9 @@ pub(super) fn import(
 
 #[cfg(test)]
 mod tests {
-    use crate::model::hash::HashMap;
-
     use super::*;
     use crate::model::Value;
+    use crate::model::hash::HashMap;
     use crate::plan::samples::{Configuration, file, prior};
 
     #[test]

@@ -169,10 +169,13 @@ impl Planner<'_> {
         let mut locals = LocalReferences::default();
         let referred = expanded.checks.iter().flat_map(|check| check_dependencies(expanded, check, &mut locals));
         let referred: Vec<_> = referred.filter_map(|address| expanded.index.get(&address).copied()).collect();
-        let needed = graph.closure(referred, petgraph::Incoming);
-        let is_needed = |i: &usize| needed.contains(i) && expanded.instances[*i].address.resource.mode == Mode::Data;
+        let mut needed = graph.closure(referred, petgraph::Incoming);
+        needed.retain(|i| expanded.instances[*i].address.resource.mode == Mode::Data);
+        if needed.is_empty() {
+            return;
+        }
         for mut wave in graph.waves() {
-            wave.retain(is_needed);
+            wave.retain(|i| needed.contains(i));
             let data: Vec<_> = selected.among(wave).collect();
             let read = match data_sources(&self.inputs, prior, draft, &data) {
                 Ok(sources) => self.read_data(sources, draft).await,

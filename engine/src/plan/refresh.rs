@@ -64,9 +64,8 @@ fn unreadable(inputs: &Inputs, address: &Address, record: &Record) -> ProviderEr
 
 #[cfg(test)]
 mod tests {
-    use crate::model::hash::HashMap;
-
     use super::*;
+    use crate::model::hash::HashMap;
     use crate::plan::samples::{Configuration, address, file, prior, recorded_file};
 
     const A: &str = "mem_file.a[\"n1\"]";
